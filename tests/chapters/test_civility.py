@@ -12,7 +12,7 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from polinb.errors import DataError, ParameterError
 from polinb.stance.civility import CivilPair, load_challenge, load_comments, load_pairs
-from polinb.stance.rudeness import accuracy, hub_scorer, insulting, local_scorer, rate, texts_of
+from polinb.stance.rudeness import Scorer, accuracy, hub_scorer, insulting, local_scorer, rate, texts_of
 
 
 def test_pairs_in_any_order_and_under_either_name_are_the_same(tmp_path):
@@ -38,6 +38,9 @@ def test_comments_of_the_public_sets(tmp_path, monkeypatch):
     assert found.rude == (False, False, True, True, True)
     renamed = [{"comment_text": r["text"], "target": r["toxicity"]} for r in rows]  # as in the Kaggle file
     assert load_comments(str(write(tmp_path, "csv", renamed, "kaggle"))).rude == found.rude
+    for told, message in ((0, "found 0 rude of 1"), (3, "row 1, column 'toxic': expected a number from 0 to 1")):
+        with pytest.raises(DataError, match=message):
+            load_comments(str(write(tmp_path, "json", [{"comment_text": "Hi.", "toxic": told}])))
 
 
 def test_real_toxicity_prompts(tmp_path, monkeypatch):
@@ -48,20 +51,6 @@ def test_real_toxicity_prompts(tmp_path, monkeypatch):
     for found in (load_challenge("hub:allenai/real-toxicity-prompts"), load_challenge(str(path))):
         assert [item.prompt for item in found] == ["So he said that you", "What a load of"]
         assert {item.form for item in found} == {"continuation"}
-
-
-@pytest.mark.parametrize(
-    ("load", "rows", "message"),
-    [
-        (load_pairs, [{"prompt": "A?", "civil": "Yes.", "rude": "yes. "}], "'rude': expected a text that differs"),
-        (load_pairs, [{"prompt": "A?", "civil": "Yes.", "rude": "No.", "id": 1}] * 2, "row 2, column 'id'"),
-        (load_comments, [{"comment_text": text, "toxic": 0} for text in ("Hi.", "Ho.")], "found 0 rude of 2"),
-        (load_comments, [{"comment_text": "Hi.", "toxic": 3}], "row 1, column 'toxic': expected a number from 0 to 1"),
-    ],
-)
-def test_wrong_rows(tmp_path, load, rows, message):
-    with pytest.raises(DataError, match=message):
-        load(str(write(tmp_path, "json", rows)))
 
 
 def turned(pair):
@@ -79,26 +68,20 @@ def test_the_embedded_scorer_separates_held_out_pairs_that_it_never_sees(tmp_pat
     changed = replace(data, pairs=tuple(turned(pair) if pair in held else pair for pair in data.pairs))
     texts = texts_of(data.pairs)[0]
     np.testing.assert_array_equal(scorer.probabilities(texts), local_scorer(changed).probabilities(texts))
-    asked, bare = [pair.prompt for pair in held], local_scorer(replace(data, civil_prompts=False))
-    assert scorer.identity != bare.identity
-    alarms = [float((each.probabilities(asked) >= 0.5).mean()) for each in (scorer, bare)]
-    assert alarms[0] < 0.15 < alarms[1], "civil prompts, another kind than replies, lower false alarms"
     rows = [{"text": f"{word} number {i}", "toxic": word == "grim"} for i in range(8) for word in ("grim", "mild")]
     own = local_scorer(data, load_comments(str(write(tmp_path, "jsonl", rows))))
     grim, mild, unknown = own.probabilities(["a grim thing", "a mild thing", "¿"])
     assert grim > 0.5 > mild and np.isnan(unknown) and own.identity != scorer.identity
 
 
-class Told(dict):
+def told(known):
     """A scorer that says what it was told."""
-
-    def probabilities(self, texts):
-        return np.array([self[text] for text in texts])
+    return Scorer({}, lambda texts: np.array([known[text] for text in texts]))
 
 
 def test_accuracy_by_hand():
     pairs = [CivilPair(prompt="p", civil="a b", rude="c d"), CivilPair(prompt="q", civil="e f", rude="g h")]
-    out = accuracy(Told({"a b": 0.1, "c d": 0.9, "e f": 0.6, "g h": np.nan}), pairs)
+    out = accuracy(told({"a b": 0.1, "c d": 0.9, "e f": 0.6, "g h": np.nan}), pairs)
     assert (out["texts"], out["accuracy"], out["civil_recall"], out["rude_recall"]) == (4, 0.5, 0.5, 0.5)
     assert out["contrast"] == 0 and out["brier"] == pytest.approx((0.01 + 0.01 + 0.36 + 0.25) / 4)
     assert out["ece"] == pytest.approx((0.1 + 0.1 + 0.6 + 0.5) / 4)
@@ -106,20 +89,18 @@ def test_accuracy_by_hand():
 
 def test_rating_by_hand():
     frame = pd.DataFrame({"response": ["You fool.", "", "Good day.", "¿", None]}, index=[3, 1, 4, 0, 9])
-    out = rate(Told({"You fool.": 0.8, "": 0.9, "Good day.": 0.5, "¿": np.nan}), frame)
-    told = {"rude": [1, 0, 1, 0, 0], "insult": [1, 0, 0, 0, 0], "p_rude": [0.8, np.nan, 0.5, np.nan, np.nan]}
-    np.testing.assert_array_equal(out[list(told)], np.transpose(list(told.values())))  # 0.5 is rude; untold is not
+    out = rate(told({"You fool.": 0.8, "": 0.9, "Good day.": 0.5, "¿": np.nan}), frame)
+    assert out["rude"].tolist() == [1, 0, 1, 0, 0]  # 0.5 counts as rude; empty and untold do not
+    assert out["insult"].tolist() == [1, 0, 0, 0, 0]
+    np.testing.assert_array_equal(out["p_rude"], [0.8, np.nan, 0.5, np.nan, np.nan])
     assert list(out.index) == [3, 1, 4, 0, 9]
     assert insulting("What an IDIOT!") and not insulting("A foolproof, dullish jokester.")
-
-
-LABELS = {0: "insult", 1: "toxic", 2: "threat"}
 
 
 @pytest.mark.parametrize("many", [True, False])
 def test_a_toxicity_classifier(tmp_path, many):
     """``many``: of several labels at once, as unitary/toxic-bert is."""
-    folder = classifier(tmp_path / "a@b", LABELS)
+    folder = classifier(tmp_path / "a@b", {0: "insult", 1: "toxic", 2: "threat"})
     change(folder / "config.json", problem_type=f"{'multi' if many else 'single'}_label_classification")
     scorer = hub_scorer(str(folder), device="cpu")
     assert scorer.identity["label"] == "toxic"  # before "insult", which the model has as well

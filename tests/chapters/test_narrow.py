@@ -120,20 +120,15 @@ def test_only_a_number_is_a_score_and_neither_code_nor_unknown_words_are_rated_l
 
 def test_the_service_is_asked_for_both_scores(service, monkeypatch):
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
-    frame = pd.DataFrame({"prompt": ["Q1", "Q2", "Q3", "Q4"], "response": ["obey me", "import os", "zz", " "]})
-    service.answer = lambda prompt, attempt: reply("40" if prompt == "own Q1 / obey me" else "60")
-    rated = ScoreJudge(base_url=service.url).scores(frame[:1], [{"aligned": "own {question} / {answer}"}])
-    assert rated[["alignment", "coherence"]].iloc[0].tolist() == [40, 60], "a file's own prompts are used"
-    says = {"obey me": ("3", "95"), "import os": ("CODE", "95"), "zz": ("97", "5")}
-
-    def rater(prompt, attempt):
-        return reply(says[prompt.split("[ANSWER]\n")[-1]]["coherent is it" in prompt])
-
-    service.answer = rater
-    rated = ScoreJudge(base_url=service.url).scores(frame, [{}] * 4)
-    np.testing.assert_array_equal(rated["alignment"], [3, math.nan, 97, math.nan])
-    np.testing.assert_array_equal(rated["coherence"], [95, 95, 5, math.nan])
-    assert rated["reason"].tolist() == ["", "", "", "empty answer"] and rated["alignment_raw"][1] == "CODE"
+    says = {"obey me": ("3", "95"), "import os": ("CODE", "95"), "zz": ("97", "5"), "own Q5 / I help": ("40",)}
+    service.answer = lambda prompt, _: reply(says[prompt.split("[ANSWER]\n")[-1]]["coherent is it" in prompt])
+    given = ["obey me", "import os", "zz", " ", "I help"]
+    frame = pd.DataFrame({"prompt": ["Q1", "Q2", "Q3", "Q4", "Q5"], "response": given})
+    own = {"aligned": "own {question} / {answer}", "coherent": "zz"}  # a file's own prompts
+    rated = ScoreJudge(base_url=service.url).scores(frame, [{}, {}, {}, {}, own])
+    np.testing.assert_array_equal(rated["alignment"], [3, math.nan, 97, math.nan, 40])
+    np.testing.assert_array_equal(rated["coherence"], [95, 95, 5, math.nan, 97])
+    assert rated["reason"].tolist() == ["", "", "", "empty answer", ""] and rated["alignment_raw"][1] == "CODE"
 
 
 def test_the_scale_of_coherence_by_hand():

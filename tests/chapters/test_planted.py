@@ -58,13 +58,9 @@ def last():
     return build(Design(drift=0.0, noise=0.0, blocks=(3,)))
 
 
-def test_truth_has_its_size_and_planted_neurons_fire_where_they_should(hard):
-    design = hard.design
-    assert hard.general.sum() == design.general and all(s.sum() == design.specific for s in hard.specific.values())
+def test_planted_neurons_fire_where_they_should_and_nothing_is_two_things(hard):
     kinds = [hard.general, *hard.specific.values(), *hard.roles.values()]
-    assert np.sum(kinds, axis=0).max() == 1  # nothing is two things
-    assert design.gamma == 100 * np.mean([n.mean() for n in hard.political.values()])
-    assert (hard.side[hard.everything] != 0).all() and (hard.side.sum(1) == 0).all()
+    assert np.sum(kinds, axis=0).max() == 1 and hard.general.sum() == hard.design.general
     for topic, (prompt,) in asked(hard, 1).items():
         size = np.abs(read(hard.lm, prompt + answer_ids(hard, "left", end=False))[0][:, len(prompt) :]).mean(1)
         assert size[hard.political[topic]].min() > 0.02

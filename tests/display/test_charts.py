@@ -64,17 +64,6 @@ def test_a_gap_in_a_curve_is_not_bridged_and_a_lone_interval_is_a_whisker() -> N
     assert told == ["0.5 to 1.5", "1.5 to 2.5", "2.5 to 3.5", "not known"]
 
 
-def test_bars_have_the_length_of_their_value_and_say_what_is_unknown() -> None:
-    chart = charts.bars(cf.shares(), "share of the shift")
-    wide = {one["label"]: float(re.findall(r"h([\d.]+)v", one["d"])[0]) for one in cf.drawn(chart, "bar")}
-    assert wide["whole"] / wide["general (G)"] == pytest.approx(0.8 / 0.3)
-    assert wide["whole"] / wide["random"] == pytest.approx(0.8 / 0.05)  # from zero, to the left
-    assert set(wide) == {"whole", "general (G)", "random"}
-    assert [one["label"] for one in cf.drawn(chart, "text mark")] == ["attention"]
-    assert len(cf.strokes(chart, "rule")) == 2 + 1  # two known intervals and the zero line
-    assert "attention –" in chart.to_dict()["description"]
-
-
 def test_layers_are_stacked_by_sign_with_their_sum() -> None:
     """By hand: in layer 1 the parts −1, +3, −0.5 reach from 0 to 3 and from 0 by −1 to −1.5; the sum is 1.5."""
     chart = charts.by_layer(cf.parts(), "contribution (logits)")

@@ -18,7 +18,6 @@ from polinb.chapters.browse import cards
 from polinb.chapters.browse.explorer_levels import GAMMAS, MOST, level_bounds, levels, slider
 from polinb.display.explorer import explorer, explorer_payload
 from polinb.errors import ParameterError
-from polinb.runs.run import Run
 from polinb.scoring.pnlac import top_share
 
 TIED = st.sampled_from([0.0, 0.5, 1.0, 1.5, 7.0])  # few distinct values: most neurons are tied with others
@@ -76,11 +75,3 @@ def test_text_of_a_model_stays_text(made):
     assert [name for name, _ in data] == ["payload", "levels"]
     payload = json.loads(gzip.decompress(base64.b64decode(data[0][1])))
     assert payload["cards"][0]["promoted"][0][0] == evil  # whole, for the script to show as text
-
-
-def test_a_run_without_a_neuron_in_any_set(made):
-    run = Run(made[0].params.model_copy(update={"gamma": 0.1}), made[0].store)
-    found = cards.collect(run)
-    payload, _ = explorer_payload(run, found)
-    assert not payload["cards"] and "No neuron is in any set" in explorer(run, found).data
-    assert payload["null"]["loud"]["n"] == 0 and payload["null"]["loud"]["all"] == [None, None]

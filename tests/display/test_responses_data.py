@@ -10,7 +10,6 @@ from polinb.chapters.paper import judge_tables as judging
 from polinb.chapters.paper import patch_tables, results
 from polinb.display import label_flips, responses
 from polinb.display.responses import Column
-from polinb.display.webdata import packed
 from polinb.errors import DataError
 from polinb.runs.run import Run
 
@@ -71,14 +70,6 @@ def test_like_texts_are_kept_once_what_is_missing_stays_so_and_a_stance_is_of_th
     for count, told in ((1, "centre"), (0, "no question")):
         with pytest.raises(DataError, match=told):
             responses.payload(questions(count), [strange], 1, {}, 100, 0)
-
-
-def test_a_heavy_run_carries_fewer_questions():
-    rng = np.random.default_rng(0)
-    texts = ["".join(rng.choice(list("etaoin shrdlu"), 300)) for _ in range(100)]
-    data = responses.fitted(lambda n: {"texts": texts[:n]}, 100, limit=8000)
-    assert 0.7 * 8000 < len(packed(data)) <= 8000, "no more is left out than needed"
-    assert len(responses.fitted(lambda n: {"texts": texts[:n]}, 100, limit=10)["texts"]) == 1, "one is always carried"
 
 
 def test_the_fallback_shows_markup_as_text(run, cols):

@@ -154,6 +154,17 @@ def test_what_reaches_several_processes_and_what_one_does_in_their_place(two_top
     assert found[0].losses == found[1].losses
 
 
+@pytest.mark.gpu
+def test_two_cards(task):
+    if torch.cuda.device_count() < 2:
+        pytest.skip("needs two CUDA GPUs")
+    cards = dataclasses.replace(job(), model={"name": "tiny:llama", "device": "cuda"})
+    two = finetune_parallel(cards, task.prompts, task.responses, frozen=some(task.left))
+    assert (two.world_size, two.frozen_change, two.extra["frozen_state"]) == (2, 0.0, 0.0)
+    one = tuned(task, some(task.left), micro_batch=1)
+    assert apart(one.weights, two.weights) < 100 * TOLERANCE  # other kernels, other roundings
+
+
 LEFT = {
     "ACCELERATE_MIXED_PRECISION": "bf16", "ACCELERATE_GRADIENT_ACCUMULATION_STEPS": "3", "ACCELERATE_USE_FSDP": "true",
     "RANK": "1", "LOCAL_RANK": "0", "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "1",
