@@ -58,13 +58,9 @@ def last():
     return build(Design(drift=0.0, noise=0.0, blocks=(3,)))
 
 
-def test_planted_neurons_fire_where_they_should_and_nothing_is_two_things(hard):
+def test_nothing_is_two_things_and_prompts_of_splits_are_apart(hard):
     kinds = [hard.general, *hard.specific.values(), *hard.roles.values()]
     assert np.sum(kinds, axis=0).max() == 1 and hard.general.sum() == hard.design.general
-    for topic, (prompt,) in asked(hard, 1).items():
-        size = np.abs(read(hard.lm, prompt + answer_ids(hard, "left", end=False))[0][:, len(prompt) :]).mean(1)
-        assert size[hard.political[topic]].min() > 0.02
-        assert all(size[own].max() < 0.01 for other, own in hard.specific.items() if other != topic)
     splits = [prompts(hard, "race", 30, split) for split in ("train", "localise", "evaluate")]
     assert len({text for split in splits for text in split}) == 90
 

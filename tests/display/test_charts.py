@@ -27,17 +27,6 @@ def test_every_figure_says_what_it_shows_and_where_it_shows_nothing() -> None:
             assert bool(re.search("no known value|not known</text>", shown)) == (name != "curve"), name
 
 
-def test_roc_keeps_the_curve_and_its_area() -> None:
-    frame = cf.rates()
-    chart = charts.roc(frame.sample(frac=1, random_state=1))  # the order of the rows does not matter
-    for method, given in frame.groupby("method"):
-        line = pd.DataFrame([row for row in cf.rows(chart) if row["method"] == method]).sort_values("step")
-        area = given["auc"].iloc[0]
-        assert len(line) < len(given) and line["fpr"].is_monotonic_increasing and line["tpr"].is_monotonic_increasing
-        assert np.trapezoid(line["tpr"], line["fpr"]) == pytest.approx(area, abs=1e-12)
-        assert f"{method} {area:.2f}" in chart.to_dict()["description"]
-
-
 def test_curve_holds_its_points_in_order_and_its_scale() -> None:
     chart = charts.curve(cf.lines(), "γ (%)", "coupling R")
     assert "InhibitFT 0.45 at 5 to 0.3 at 20" in chart.to_dict()["description"]
