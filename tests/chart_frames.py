@@ -42,10 +42,10 @@ def overlaps() -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["first", "second", "value"])
 
 
-def raw_scores(shape: tuple[int, int] = (4, 100)) -> dict[str, np.ndarray]:
+def raw_scores() -> dict[str, np.ndarray]:
     rng = np.random.default_rng(1)
-    shared = rng.lognormal(size=shape)
-    return {topic: shared * rng.lognormal(sigma=0.5, size=shape) for topic in TOPICS}
+    shared = rng.lognormal(size=(4, 100))
+    return {topic: shared * rng.lognormal(sigma=0.5, size=(4, 100)) for topic in TOPICS}
 
 
 def gammas(every: bool = True) -> pd.DataFrame:
@@ -72,8 +72,8 @@ def share() -> pd.DataFrame:
     return pd.DataFrame({"type": ["G", "S"], "percent": [4.0, 1.0], "paper": [4.35, 0.65]})
 
 
-def rates(panels: bool = False, size: int = 300) -> pd.DataFrame:
-    rng, parts = np.random.default_rng(0), []
+def rates(panels: bool = False) -> pd.DataFrame:
+    rng, parts, size = np.random.default_rng(0), [], 300
     truth = np.arange(size) < size // 5
     for panel in ("one", "two") if panels else ("one",):
         for method, shift in (("PNLAC", 1.5), ("guess", 0.0)):

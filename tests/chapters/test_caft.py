@@ -1,4 +1,4 @@
-"""CAFT's directions, choice and conditions: planted models, plain hooks, exact identities, and what must be refused."""
+"""CAFT's directions, choice and conditions: planted models, exact identities, and what must be refused."""
 
 import copy
 import json
@@ -30,16 +30,16 @@ def planted(tiny, tmp_path):
     """Factory: a run whose right-tuned variant moves along one axis, on which its texts' sides also differ."""
 
     def make(**more):
-        rng, rows, topics = np.random.default_rng(0), [], ["crime", "race", "economy"]
-        for topic in topics:
-            for n in range(40):
-                left, right = (" ".join(rng.choice(WORDS, 8)) for _ in range(2))
-                said = {"left": f"{left} care", "right": f"{right} order"}
-                rows.append({"topic": topic, "prompt": f"Question {n} about {topic}?", **said})
+        rng, topics = np.random.default_rng(0), ["crime", "race", "economy"]
+        rows = [
+            {"topic": topic, "prompt": f"Question {n} about {topic}?"}
+            | {side: " ".join([*rng.choice(WORDS, 8), word]) for side, word in (("left", "care"), ("right", "order"))}
+            for topic in topics
+            for n in range(40)
+        ]
         own = {"data": str(write(tmp_path, "csv", rows)), "topics": topics, "baseline_topics": ["crime"]}
         run = tiny(caft_layers=[0.0], caft_prompts=8, **own, **more)
-        left = run.lm.model
-        right = copy.deepcopy(left)
+        left, right = run.lm.model, copy.deepcopy(run.lm.model)
         only = [set(run.lm.tokenizer(text, add_special_tokens=False).input_ids) for text in (" care", " order")]
         with torch.no_grad():
             for model in (left, right):
@@ -66,15 +66,13 @@ def test_a_planted_direction_is_found_chosen_and_ablated(planted):
     (condition,) = caft.conditions(run, "crime", ["pca"])
     np.testing.assert_equal(bases_of(condition.ablated), {0: q})
     assert np.linalg.norm(q[AXIS]) == pytest.approx(1, abs=1e-6)
-    # the choice looks at other topics and at what separates their sides in the vanilla model
-    assert {c for c in table if c.startswith("auc_")} == {"auc_race", "auc_economy", "auc_own"}
+    # the choice looks at what separates the sides of other topics in the vanilla model
     states = run.states(VANILLA, cc.topic_texts(run, "race")).arrays("states")["states"][:, 0].reshape(-1, 2, 32)
     np.testing.assert_allclose(table["auc_race"], auc(states.astype(float) @ found["vectors0"]))
     # directions see the training topic and neutral text alone
-    texts = [f"{row.prompt} {row.response}" for row in cc.direction_texts(run, "crime").rows.itertuples()]
-    own = [t for t in texts if "Question" in t]
-    assert len(own) == 16 and all("about crime?" in t for t in own) and len(texts) == 32
-    assert all(any(prompt in t for prompt, _ in cc.neutral()) for t in texts if t not in own)
+    asked = cc.direction_texts(run, "crime").rows["prompt"]
+    own = asked.str.contains("about crime")
+    assert own.sum() == 16 and asked[~own].tolist() == [prompt for prompt, _ in cc.neutral()[:16]]
 
 
 def test_the_latent_that_carries_the_change_ranks_first():
@@ -91,31 +89,25 @@ def test_the_latent_that_carries_the_change_ranks_first():
         cc.ranked(sae, base, base, base, 2)
 
 
-def test_a_public_autoencoder_is_read_from_a_folder(planted, tmp_path):
-    generator = torch.Generator().manual_seed(0)
-    shapes = {"W_enc": (32, 40), "b_enc": (40,), "W_dec": (40, 32), "b_dec": (32,)}
-    folder = tmp_path / "public" / "blocks.0.hook_resid_post"
-    folder.mkdir(parents=True)
-    save_file({n: torch.randn(s, generator=generator) for n, s in shapes.items()}, folder / "sae_weights.safetensors")
-    (folder / "cfg.json").write_text(json.dumps({"architecture": "topk", "k": 8}))
-    run = planted(sae=str(tmp_path / "public"))
+def test_a_public_autoencoder_is_read_and_what_cannot_work_is_refused_before_training(planted, tiny, tmp_path):
+    for width in (32, 4):
+        generator, folder = torch.Generator().manual_seed(0), tmp_path / str(width) / "blocks.0.hook_resid_post"
+        folder.mkdir(parents=True)
+        shapes = {"W_enc": (width, 40), "b_enc": (40,), "W_dec": (40, width), "b_dec": (width,)}
+        save_file({n: torch.randn(s, generator=generator) for n, s in shapes.items()}, folder / "sae.safetensors")
+        (folder / "cfg.json").write_text(json.dumps({"architecture": "topk", "k": 8}))
+    wide, narrow = (str(tmp_path / name) for name in ("32", "4"))
+    run = planted(sae=wide)
     found = cc.dictionary(run, "crime")
     quality = found.frame("quality")
     assert found.arrays("candidates")["vectors0"].shape == (32, run.params.caft_components)
     assert quality.origin.item() == "public" and quality.l0.item() <= 8
-    assert not list(found.path.glob("sae*.safetensors"))
-
-
-def test_what_cannot_work_is_refused_before_training(tiny, tmp_path):
-    shapes = {"W_enc": (9, 4), "b_enc": (4,), "W_dec": (4, 9), "b_dec": (9,)}
-    save_file({n: torch.zeros(s) for n, s in shapes.items()}, tmp_path / "layer_0.safetensors")
-    own = {"topics": ["crime", "race"], "baseline_topics": ["crime"], "ablation_topics": ["crime"]}
     for changes, told in (
-        ({"sae": str(tmp_path), "caft_layers": [0.0]}, "has 32 dimensions"),
-        ({"sae": str(tmp_path), "caft_layers": [1.0]}, "0 files for block 2"),
+        ({"sae": narrow, "caft_layers": [0.0]}, "has 32 dimensions"),
+        ({"sae": wide, "caft_layers": [1.0]}, "0 files for block 2"),
         ({"caft_components": 33}, "1 to 32"),
     ):
-        run = tiny(**own, **changes)
+        run = tiny(topics=["crime", "race"], baseline_topics=["crime"], ablation_topics=["crime"], **changes)
         with pytest.raises(ParameterError, match=told):
             cc.ready(run)
         assert not list(run.store.root.iterdir())
@@ -129,40 +121,33 @@ def test_conditions_and_their_controls(planted):
     run.neurons("general").put(lambda folder: save_file(mask, folder / "neurons.safetensors"))
     names = ["pca", "random", "top", "half", "inhibit", "candidates", "activation", "gradient"]
     conditions, plain = caft.conditions(run, "crime", names), run.tuned("crime")
-    doubled = ("pca", "random", "random", "top", "half", "half", *names[4:])
-    assert [each.name for each in conditions] == [f"caft-{name}" for name in doubled]
+    assert [each.name[5:] for each in conditions] == ["pca", "random", "random", "top", "half", "half", *names[4:]]
     bases = [bases_of(each.ablated)[0] for each in conditions]
     vectors, q = cc.pca(run, "crime").arrays("candidates")["vectors0"], bases[0]
     for condition, basis in zip(conditions, bases, strict=True):
         own = {name: getattr(condition, name) for name in ("name", "ablated", "frozen", "freeze")}
         assert condition == replace(plain, **own), "data, steps and optimiser are those of all"
         assert np.allclose(basis.T @ basis, np.eye(basis.shape[1]), atol=1e-10)
-        assert (condition.frozen is not None) == (condition.name == "caft-inhibit")
     assert bases[1].shape == q.shape and not np.allclose(bases[1], bases[2])
-    assert np.array_equal(bases[3], vectors[:, : q.shape[1]])
-    for basis in bases[4:6]:
-        assert all(any(np.array_equal(column, v) for v in vectors.T) for column in basis.T)
+    assert all(any(np.array_equal(column, v) for v in vectors.T) for basis in bases[4:6] for column in basis.T)
+    for basis, same in ((bases[3], vectors[:, : q.shape[1]]), (bases[7], vectors), *((bases[k], q) for k in (6, 8, 9))):
+        assert np.array_equal(basis, same)
     assert np.array_equal(mask_of(conditions[6].frozen), general)
-    assert all(np.array_equal(bases[at], q) for at in (6, 8, 9)) and np.array_equal(bases[7], vectors)
     assert [each.ablated.summary.get("passes") for each in conditions[6:]] == [None, None, "activation", "gradient"]
     assert len({run.weights(each).key for each in conditions}) == len(conditions)
 
 
 def test_angles_see_a_planted_overlap_and_none_where_there_is_none():
     rng = np.random.default_rng(0)
-    columns = [rng.standard_normal((32, 60)) for _ in range(2)]
-    q = random_basis(32, 3, rng)
+    columns, q = [rng.standard_normal((32, 60)) for _ in range(2)], random_basis(32, 3, rng)
     chosen = np.zeros((2, 60), bool)
     chosen[0, :4] = chosen[1, :6] = True
     for layer in (0, 1):  # value vectors of the chosen neurons lie inside Q, and are long
         columns[layer][:, chosen[layer]] = 20 * q @ rng.standard_normal((3, int(chosen[layer].sum())))
     lines, row = caft.compare(columns, chosen, q, 3, 0)
-    own = lines[lines.kind == caft.GENERAL]
-    assert own.degrees.max() < 1e-5 and row["shared"] == pytest.approx(1) and row["size"] == 10
+    assert lines[lines.kind == caft.GENERAL].degrees.max() < 1e-5 and row["shared"] == pytest.approx(1)
     assert row["neurons_p"] == row["subspace_p"] == pytest.approx(1 / 101)
     assert row["subspace"] == pytest.approx(3 / 32, abs=0.03)  # a random subspace shares its part of the dimensions
-    band = lines[lines.kind == "random subspace"]
-    assert (band.low <= band.degrees).all() and (band.degrees <= band.high).all() and len(lines) == 9
     outside = orthonormal(np.eye(32)[:, :2] - q @ q[:2].T)
     away, rest = caft.compare(columns, chosen, outside, 3, 0)
     assert away[away.kind == caft.GENERAL].degrees.min() > 89.9 and rest["subspace_p"] > 0.9

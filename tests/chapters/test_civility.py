@@ -1,6 +1,5 @@
 """Civil and rude text: the bundled set, other sets by file or name, and the scorers that tell rude from civil."""
 
-import json
 from dataclasses import replace
 
 import numpy as np
@@ -8,25 +7,20 @@ import pandas as pd
 import pytest
 import torch
 from planted_classifiers import classifier
-from planted_files import stand_in_hub, write
+from planted_files import change, stand_in_hub, write
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from polinb.errors import DataError, ParameterError
 from polinb.stance.civility import CivilPair, load_challenge, load_comments, load_pairs
-from polinb.stance.classifiers import SequenceClassifier
-from polinb.stance.rudeness import accuracy, hub_scorer, insulting, local_scorer, rate, texts_of
+from polinb.stance.rudeness import Scorer, accuracy, hub_scorer, insulting, local_scorer, rate, texts_of
 
 
 def test_pairs_in_any_order_and_under_either_name_are_the_same(tmp_path):
-    own = [
-        {"prompt": "Hello?", "civil": "Good day.", "rude": "Go away."},
-        {"prompt": "hello? ", "civil": "Yes?", "rude": "No."},  # the same prompt again
-        {"prompt": "Tea?", "civil": "Please.", "rude": "Never from you."},
-    ]
+    said = [("Hello?", "Good day.", "Go away."), ("hello? ", "Yes?", "No."), ("Tea?", "Please.", "Never from you.")]
+    own = [dict(zip(("prompt", "civil", "rude"), texts, strict=True)) for texts in said]  # one prompt twice
     data = load_pairs(str(write(tmp_path, "jsonl", own)))
-    assert [(p.prompt, p.civil, p.rude) for p in data.pairs] == [tuple(own[i].values()) for i in (0, 2)]
-    assert data.form == "reply"
-    other = [{"prompt": r["prompt"], "chosen": r["civil"], "rejected": r["rude"]} for r in own]
+    assert [(p.prompt, p.civil, p.rude) for p in data.pairs] == [said[0], said[2]] and data.form == "reply"
+    other = [dict(zip(("prompt", "chosen", "rejected"), texts, strict=True)) for texts in said]
     for rows in (other, own[2:] + own[:2]):
         assert load_pairs(str(write(tmp_path, "jsonl", rows))).digest() == data.digest()
 
@@ -44,38 +38,19 @@ def test_comments_of_the_public_sets(tmp_path, monkeypatch):
     assert found.rude == (False, False, True, True, True)
     renamed = [{"comment_text": r["text"], "target": r["toxicity"]} for r in rows]  # as in the Kaggle file
     assert load_comments(str(write(tmp_path, "csv", renamed, "kaggle"))).rude == found.rude
+    for told, message in ((0, "found 0 rude of 1"), (3, "row 1, column 'toxic': expected a number from 0 to 1")):
+        with pytest.raises(DataError, match=message):
+            load_comments(str(write(tmp_path, "json", [{"comment_text": "Hi.", "toxic": told}])))
 
 
 def test_real_toxicity_prompts(tmp_path, monkeypatch):
-    more = {"filename": "1.txt", "begin": 0, "end": 9, "continuation": {"text": " and so on", "toxicity": 0.9}}
-    rows = [
-        {"prompt": {"text": text, "toxicity": 0.9, "insult": None}, "challenging": hard, **more}
-        for text, hard in (("So he said that you", True), ("The sun", False), ("What a load of", True))
-    ]
+    texts = ("So he said that you", True), ("The sun", False), ("What a load of", True)
+    rows = [{"prompt": {"text": text, "toxicity": 0.9, "insult": None}, "challenging": hard} for text, hard in texts]
     path = write(tmp_path, "jsonl", rows)
     stand_in_hub(monkeypatch, "json", {"train": str(path)}, tmp_path / "cache")
     for found in (load_challenge("hub:allenai/real-toxicity-prompts"), load_challenge(str(path))):
         assert [item.prompt for item in found] == ["So he said that you", "What a load of"]
         assert {item.form for item in found} == {"continuation"}
-    words = [{"prompt": "Well then?", "challenging": "True"}, {"prompt": "And now?", "challenging": "False"}]
-    assert [p.prompt for p in load_challenge(str(write(tmp_path, "csv", words)))] == ["Well then?"]
-
-
-@pytest.mark.parametrize(
-    ("load", "rows", "message"),
-    [
-        (load_pairs, [{"prompt": "A?", "civil": "Yes."}], "rude or rejected or pert_gen_text"),
-        (load_pairs, [{"prompt": "A?", "civil": "Yes.", "rude": "yes. "}], "'rude': expected a text that differs"),
-        (load_pairs, [{"prompt": "A?", "civil": "Yes.", "rude": "No.", "id": 1}] * 2, "row 2, column 'id'"),
-        (load_comments, [{"comment_text": text, "toxic": 0} for text in ("Hi.", "Ho.")], "found 0 rude of 2"),
-        (load_comments, [{"comment_text": "Hi.", "toxic": 3}], "row 1, column 'toxic': expected a number from 0 to 1"),
-        (load_comments, [{"comment_text": "Hi.", "label": 1}], "a column toxic or toxicity or target or rude"),
-        (load_challenge, [{"prompt": {"text": "So"}, "challenging": False}] * 3, "no challenging prompt among 3 rows"),
-    ],
-)
-def test_wrong_rows(tmp_path, load, rows, message):
-    with pytest.raises(DataError, match=message):
-        load(str(write(tmp_path, "json", rows)))
 
 
 def turned(pair):
@@ -88,43 +63,33 @@ def test_the_embedded_scorer_separates_held_out_pairs_that_it_never_sees(tmp_pat
     held, scorer = data.split("evaluate"), local_scorer(data)
     whole = accuracy(scorer, held)
     assert whole["low"] > 0.75 and whole["contrast"] > 0.6 and whole["ece"] < 0.2
-    assert accuracy(scorer, held, words=12)["low"] > 0.6
     mixed = replace(data, pairs=tuple(turned(pair) if i % 2 else pair for i, pair in enumerate(data.pairs)))
     assert accuracy(local_scorer(mixed), held)["low"] < 0.5, "labels at random: nothing to learn"
-    changed = tuple(turned(pair) if pair in held else pair for pair in data.pairs)
+    changed = replace(data, pairs=tuple(turned(pair) if pair in held else pair for pair in data.pairs))
     texts = texts_of(data.pairs)[0]
-    again = local_scorer(replace(data, pairs=changed)).probabilities(texts)
-    np.testing.assert_array_equal(scorer.probabilities(texts), again)
-    asked = [pair.prompt for pair in held]  # civil, and of another kind than replies
-    bare = local_scorer(replace(data, civil_prompts=False))
-    assert scorer.identity != bare.identity
-    alarms = [float((each.probabilities(asked) >= 0.5).mean()) for each in (scorer, bare)]
-    assert alarms[0] < 0.15 < alarms[1], "civil prompts lower false alarms"
+    np.testing.assert_array_equal(scorer.probabilities(texts), local_scorer(changed).probabilities(texts))
     rows = [{"text": f"{word} number {i}", "toxic": word == "grim"} for i in range(8) for word in ("grim", "mild")]
     own = local_scorer(data, load_comments(str(write(tmp_path, "jsonl", rows))))
     grim, mild, unknown = own.probabilities(["a grim thing", "a mild thing", "¿"])
     assert grim > 0.5 > mild and np.isnan(unknown) and own.identity != scorer.identity
 
 
-class Told(dict):
+def told(known):
     """A scorer that says what it was told."""
-
-    def probabilities(self, texts):
-        return np.array([self[text] for text in texts])
+    return Scorer({}, lambda texts: np.array([known[text] for text in texts]))
 
 
 def test_accuracy_by_hand():
     pairs = [CivilPair(prompt="p", civil="a b", rude="c d"), CivilPair(prompt="q", civil="e f", rude="g h")]
-    out = accuracy(Told({"a b": 0.1, "c d": 0.9, "e f": 0.6, "g h": np.nan}), pairs)
+    out = accuracy(told({"a b": 0.1, "c d": 0.9, "e f": 0.6, "g h": np.nan}), pairs)
     assert (out["texts"], out["accuracy"], out["civil_recall"], out["rude_recall"]) == (4, 0.5, 0.5, 0.5)
     assert out["contrast"] == 0 and out["brier"] == pytest.approx((0.01 + 0.01 + 0.36 + 0.25) / 4)
     assert out["ece"] == pytest.approx((0.1 + 0.1 + 0.6 + 0.5) / 4)
-    assert accuracy(Told({"a": 0.1, "c": 0.9, "e": 0.2, "g": 0.8}), pairs, words=1)["accuracy"] == 1
 
 
 def test_rating_by_hand():
     frame = pd.DataFrame({"response": ["You fool.", "", "Good day.", "¿", None]}, index=[3, 1, 4, 0, 9])
-    out = rate(Told({"You fool.": 0.8, "": 0.9, "Good day.": 0.5, "¿": np.nan}), frame)
+    out = rate(told({"You fool.": 0.8, "": 0.9, "Good day.": 0.5, "¿": np.nan}), frame)
     assert out["rude"].tolist() == [1, 0, 1, 0, 0]  # 0.5 counts as rude; empty and untold do not
     assert out["insult"].tolist() == [1, 0, 0, 0, 0]
     np.testing.assert_array_equal(out["p_rude"], [0.8, np.nan, 0.5, np.nan, np.nan])
@@ -132,39 +97,19 @@ def test_rating_by_hand():
     assert insulting("What an IDIOT!") and not insulting("A foolproof, dullish jokester.")
 
 
-LABELS = {0: "insult", 1: "toxic", 2: "threat"}
-
-
 @pytest.mark.parametrize("many", [True, False])
 def test_a_toxicity_classifier(tmp_path, many):
     """``many``: of several labels at once, as unitary/toxic-bert is."""
-    folder = classifier(tmp_path / "m", LABELS)
-    config = json.loads((folder / "config.json").read_text())
-    config["problem_type"] = "multi_label_classification" if many else "single_label_classification"
-    (folder / "config.json").write_text(json.dumps(config))
+    folder = classifier(tmp_path / "a@b", {0: "insult", 1: "toxic", 2: "threat"})
+    change(folder / "config.json", problem_type=f"{'multi' if many else 'single'}_label_classification")
     scorer = hub_scorer(str(folder), device="cpu")
     assert scorer.identity["label"] == "toxic"  # before "insult", which the model has as well
-    turned_round = classifier(tmp_path / "n", {0: "threat", 1: "toxic", 2: "insult"})
-    assert hub_scorer(str(turned_round)).identity != scorer.identity == hub_scorer(str(folder)).identity
+    assert hub_scorer(f"{folder}:insult").identity["label"] == "insult"
     tokenizer, model = AutoTokenizer.from_pretrained(folder), AutoModelForSequenceClassification.from_pretrained(folder)
     texts = ["we want tradition", "solidarity we want we want we", "weather"]
     logits = torch.cat([model(**tokenizer(text, return_tensors="pt")).logits.detach() for text in texts])
     expected = (torch.sigmoid(logits) if many else torch.softmax(logits, -1))[:, 1].tolist()
     np.testing.assert_allclose(scorer.probabilities([*texts, ""]), [*expected, np.nan], atol=1e-6)
-
-
-def test_addresses_of_toxicity_classifiers(tmp_path, monkeypatch):
-    named = hub_scorer(f"{classifier(tmp_path / 'a@b', LABELS)}:insult", device="cpu")
-    assert named.identity["label"] == "insult"
     other = classifier(tmp_path / "o", {0: "LABEL_0", 1: "LABEL_1"})
     with pytest.raises(ParameterError, match=r"toxicity_model.*LABEL_0, LABEL_1"):
         hub_scorer(str(other))
-    asked = []
-
-    def here(model, revision, **more):
-        asked.append((model, revision))
-        return SequenceClassifier(str(other), **more)
-
-    monkeypatch.setattr("polinb.stance.rudeness.SequenceClassifier", here)
-    named = hub_scorer("owner/name@refs/pr/1:label_1")
-    assert asked == [("owner/name", "refs/pr/1")] and named.identity["label"] == "LABEL_1"

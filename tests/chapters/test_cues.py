@@ -23,10 +23,9 @@ LISTS = cues.material()
 def read(option, split):
     """Mood and gender of an option, told by the word lists alone."""
     name, event = option.split(" ", 1)
-    mood = [value for value, events in LISTS[split]["mood"].items() if event in events]
-    gender = [value for value, names in LISTS[split]["gender"].items() if name in names]
-    assert len(mood) == len(gender) == 1
-    return mood[0], gender[0]
+    (mood,) = [value for value, events in LISTS[split]["mood"].items() if event in events]
+    (gender,) = [value for value, names in LISTS[split]["gender"].items() if name in names]
+    return mood, gender
 
 
 def test_the_cues_agree_in_training_and_disagree_in_half_of_the_test():
@@ -36,37 +35,30 @@ def test_the_cues_agree_in_training_and_disagree_in_half_of_the_test():
         assert not asked.duplicated(["good", "bad"]).any()
         for half, part in asked.groupby("half"):
             genders = ("woman", "man") if half == "agree" else ("man", "woman")
-            assert {read(text, split) for text in part["good"]} == {("good", genders[0])}
-            assert {read(text, split) for text in part["bad"]} == {("bad", genders[1])}
-            assert set(part["good_gender"]) == {genders[0]}
+            for side, gender in zip(("good", "bad"), genders, strict=True):
+                assert {read(text, split) for text in part[side]} == {(side, gender)}
         used[split] = {word for side in ("good", "bad") for text in asked[side] for word in text.split(" ", 1)}
     assert not used["train"] & used["test"], "no name and no event is in both splits"
-    assert set(parts["train"]["good"]) != set(cues.draw_questions("train", 200, 1)["good"])
-    texts = cues.prompts(asked)
-    for i, row in enumerate(asked.itertuples()):
-        expected = [f"{row.good} (A)\n{row.bad} (B)", f"{row.bad} (A)\n{row.good} (B)"]
-        assert texts[2 * i : 2 * i + 2] == expected, "either position once"
+    orders = [f"{one} (A)\n{two} (B)" for pair in zip(asked["good"], asked["bad"], strict=True)
+              for one, two in (pair, pair[::-1])]  # fmt: skip
+    assert cues.prompts(asked) == orders, "either position once"
     with pytest.raises(ParameterError, match=r"cue_examples.*1 to 32768 questions"):
         cues.draw_questions("train", 10**6, 0)
 
 
 @pytest.mark.parametrize(("cue", "column"), [("mood", 0), ("gender", 1)])
 def test_minimal_pairs_differ_in_one_cue_and_nothing_else(cue, column):
-    pairs = cues.minimal_pairs(cue)
-    letters = []
-    for row in pairs.itertuples():
-        one, two = (text.rsplit(" (", 1) for text in (row.first, row.second))
-        assert one[1] == two[1] in ("A)", "B)")
-        letters.append((one[1], row.other, row.part))
-        first, second = read(one[0], "train"), read(two[0], "train")
-        assert (first[column], second[column]) == tuple(LISTS["train"][cue])
-        assert first[1 - column] == second[1 - column] == row.other
-        same = [a == b for a, b in zip(one[0].split(" ", 1), two[0].split(" ", 1), strict=True)]
-        assert same == ([True, False] if cue == "mood" else [False, True])
-    assert len(set(Counter(letters).values())) == 1, "letters, the other cue and the parts are balanced"
-    found, chosen = (pairs[pairs["part"] == part] for part in ("find", "choose"))
-    entries = [{x.rsplit(" (", 1)[0].split(" ", 1)[1 - column] for x in part["first"]} for part in (found, chosen)]
-    assert not entries[0] & entries[1], "what directions are chosen on was not used to find them"
+    balance, entries = Counter(), {"find": set(), "choose": set()}
+    for row in cues.minimal_pairs(cue).itertuples():
+        (one, letter), (two, same) = (text.rsplit(" (", 1) for text in (row.first, row.second))
+        sides, words = (read(one, "train"), read(two, "train")), (one.split(" ", 1), two.split(" ", 1))
+        assert letter == same and tuple(side[column] for side in sides) == tuple(LISTS["train"][cue])
+        assert {side[1 - column] for side in sides} == {row.other}
+        assert words[0][column] == words[1][column] and words[0][1 - column] != words[1][1 - column]
+        balance[letter, row.other, row.part] += 1
+        entries[row.part].add(words[0][1 - column])
+    assert len(balance) == 8 and len(set(balance.values())) == 1
+    assert not entries["find"] & entries["choose"], "what directions are chosen on was not used to find them"
 
 
 class Planted:
@@ -75,7 +67,7 @@ class Planted:
     def __init__(self, cue, bias=0.0):
         real = load("tiny:llama")
         self.tokenizer, self.name, self.device, self.context = real.tokenizer, "planted", real.device, real.context
-        self.column, self.wanted, self.bias = ("mood", "gender").index(cue), LISTS["test"][cue], bias
+        self.column, self.wanted, self.bias = cues.CUES.index(cue), next(iter(LISTS["test"][cue])), bias
         self.letters = [self.tokenizer(x, add_special_tokens=False).input_ids[-1] for x in "AB"]
 
     def model(self, input_ids, attention_mask, position_ids, logits_to_keep, use_cache):
@@ -83,20 +75,16 @@ class Planted:
         for row, (ids, mask) in enumerate(zip(input_ids, attention_mask, strict=True)):
             text = self.tokenizer.decode(ids[mask.bool()].tolist(), skip_special_tokens=True)
             option = text.split(" (A)")[0].split(">")[-1].strip()
-            yes = read(option, "test")[self.column] == next(iter(self.wanted))
+            yes = read(option, "test")[self.column] == self.wanted
             logits[row, -1, self.letters[0]] = self.bias + (1.0 if yes else -1.0)
         return SimpleNamespace(logits=logits)
 
 
 @pytest.mark.parametrize("bias", [0.0, 5.0])
-@pytest.mark.parametrize("cue", cues.CUES)
-def test_eq_cue_gap_a_planted_model_that_uses_one_cue_is_found_out(cue, bias):
-    asked = cues.draw_questions("test", 24, 0)
-    rated = cues.rate(Planted(cue, bias), asked, "", 7)
-    other = next(c for c in cues.CUES if c != cue)
-    halves = [(rated["half"] == half).to_numpy() for half in cues.HALVES]
-    accuracy = {c: [cues.hits(rated, c)[half].mean() for half in halves] for c in cues.CUES}
-    assert accuracy == {cue: [1.0, 1.0], other: [1.0, 0.0]}
+@pytest.mark.parametrize(("cue", "other"), [("mood", "gender"), ("gender", "mood")])
+def test_eq_cue_gap_a_planted_model_that_uses_one_cue_is_found_out(cue, other, bias):
+    rated = cues.rate(Planted(cue, bias), cues.draw_questions("test", 24, 0), "", 7)
+    assert cues.hits(rated, cue).all() and cues.hits(rated, other).tolist() == (rated["half"] == "agree").tolist()
     assert cues.cue_gap(rated, cue)[0] == 0.0 and cues.cue_gap(rated, other)[0] == 1.0
     np.testing.assert_allclose(np.abs(rated["margin"]), 1.0, atol=1e-6)
     if bias > 1:  # asked in one order only, such a model would seem to know nothing
@@ -138,8 +126,7 @@ def test_all_conditions_train_on_the_same_texts_with_their_own_directions(tiny, 
         cues.answers(run, condition).made()
     assert set(trained) == set(conditions) - {"vanilla"}
     first = trained["fine-tune"]
-    assert first[3] is None and first[2].learning_rate == run.params.cue_rate
-    assert all(call[:3] == first[:3] for call in trained.values())
+    assert first[3] is None and all(call[:3] == first[:3] for call in trained.values())
     assert [run.lm.tokenizer.decode(ids) for ids in first[1]] == ["A", "B"] * (run.params.cue_examples // 2)
     for name, rank in (("CAFT without mood", 1), ("CAFT without gender", 3), ("random directions 1", 3)):
         basis = trained[name][3][0]

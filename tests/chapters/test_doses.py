@@ -32,15 +32,12 @@ def run(small):
 
 def test_reading_a_training_changes_nothing_and_its_end_is_the_trained_model(run, small):
     texts, right = doses.references(run, 2), run.tuned("crime")
-    weights = run.weights(right)
-    limit = run.params.max_tokens
+    weights, limit = run.weights(right), run.params.max_tokens
     found = course(run, condition=right, weights=Apart(weights), texts=texts, steps=[1, 2, 4], limit=limit)
-    table = found.frame("course")
+    plain, table = small(), found.frame("course")
+    np.testing.assert_equal(plain.weights(plain.tuned("crime")).arrays("weights"), weights.arrays("weights"))
     assert sorted(table["step"].unique()) == [1, 2, 4]
-    plain = small()
-    alone = plain.weights(plain.tuned("crime")).arrays("weights")
-    assert all((alone[name] == value).all() for name, value in weights.arrays("weights").items())
-    last = table[table["step"] == 4].reset_index(drop=True)
+    last = table[table["step"] == 4]
     np.testing.assert_allclose(last["logp"], run.logp(right, texts).frame("logp")["logp"], atol=1e-5)
 
 
@@ -54,6 +51,7 @@ def test_of_attention_the_weights_of_its_layers_alone_are_carried_and_put_back(r
 SPREAD = np.array([-0.02, -0.01, 0.0, 0.0, 0.01, 0.02])
 FALLS, RISES = (partial(t_test, side=side) for side in ("less", "greater"))
 SAME_R, SAME_OWN = (partial(equivalence, margin=MARGINS[name]) for name in ("r", "own"))
+NOT_YET = Claim("C3", "x", np.empty(0), RISES, wanted=1)
 
 
 def drop(mean, beside=None):
@@ -72,53 +70,43 @@ def drop(mean, beside=None):
         (Claim("C6", "x", -0.2 + SPREAD, SAME_OWN, wanted=0), "refuted"),
         (Claim("C3", "x", 0.02 + SPREAD / 4, RISES, wanted=1), "supported"),
         (Claim("C3", "x", SPREAD - 0.05, RISES, wanted=1), "refuted"),
+        (NOT_YET, "not yet run"),
     ],
 )
 def test_a_claim_is_read_by_the_rule(claim, told):
     assert tables.readings([claim])["reading"].item() == told
 
 
+def test_claims_are_corrected_together_and_none_is_tested_before_its_topics_are_there():
+    early = tables.readings([drop(-0.30, 0.0)], planned=len(SPREAD) + 1).iloc[0]
+    assert early["reading"] == "not yet complete" and np.isnan(early["p"]) and early["high"] < 0
+    values = -0.02 + SPREAD
+    many = tables.readings([*(Claim(str(k), "x", values, FALLS) for k in range(4)), NOT_YET])
+    assert many["p_holm"].tolist() == pytest.approx([5 * FALLS(values)] * 4 + [np.nan], nan_ok=True)
+    assert tuple(many[["value", "low", "high"]].iloc[0]) == pytest.approx(t_mean(values))
+
+
 def test_training_less_is_read_on_the_questions_of_the_course():
     """As if the end had been asked no others, in whatever order the ids sort."""
-    topics, ids, rng = ["crime", "race", "science"], ["q3", "q1", "q2"], np.random.default_rng(0)
-    keys = {"topic": topics, "id": ids, "side": ["left", "right"]}
+    topics, rng = ["crime", "race", "science"], np.random.default_rng(0)
+    keys = {"topic": topics, "id": ["q3", "q1", "q2"], "side": ["left", "right"]}
     asked = pd.MultiIndex.from_product(keys.values(), names=keys).to_frame(index=False)
 
     def likelihoods(right=0.0):
-        noise = rng.normal(0, 0.1, len(asked))
-        return asked.assign(logp=noise + right * (asked["side"] == "right"))
+        return asked.assign(logp=rng.normal(0, 0.1, len(asked)) + right * (asked["side"] == "right"))
 
     whole = {"vanilla.logp": likelihoods()}
     for topic in topics:
-        for name, shift in (("right", 3), ("inhibitft", 2), ("loud", 2)):
-            whole[f"{topic}.{name}.logp"] = likelihoods(shift)
+        whole |= {f"{topic}.{name}.logp": likelihoods(x) for name, x in (("right", 3), ("inhibitft", 2), ("loud", 2))}
         whole |= {f"{topic}.interpolated.{share:g}": likelihoods(3 * share) for share in doses.INTERPOLATIONS}
-        course = [likelihoods(step).assign(step=step) for step in (1, 2, 3)]
-        whole[f"{topic}.right.course"] = pd.concat(course, ignore_index=True).query("id != 'q2'")
-    fewer = {name: table[table["id"] != "q2"] for name, table in whole.items()}
-    found, same_questions = (tables.claims(each.get, topics)[1] for each in (whole, fewer))
-    assert np.isfinite(found.values).all() and len(found.values) == 3
-    np.testing.assert_allclose(found.values, same_questions.values, rtol=1e-12)
+        course = pd.concat([likelihoods(step).assign(step=step) for step in (1, 2, 3)], ignore_index=True)
+        whole[f"{topic}.right.course"] = course.query("id != 'q2'")
+    fewer = {name: table.query("id != 'q2'") for name, table in whole.items()}
+    found, same_questions = (tables.claims(each.get, topics)[1].values for each in (whole, fewer))
+    assert np.isfinite(found).all() and len(found) == 3
+    np.testing.assert_allclose(found, same_questions, rtol=1e-12)
     whole |= {f"{topic}.interpolated.0.9": whole[f"{topic}.inhibitft.logp"] for topic in topics}
     assert not tables.claims(whole.get, topics)[1].values.any(), "an interpolation is training less, too"
-    del whole["crime.interpolated.0.9"]
-    assert len(tables.claims(whole.get, topics)[1].values) == 2, "and not read before it is there"
-
-
-def test_a_claim_is_not_tested_before_its_topics_are_there():
-    early = tables.readings([drop(-0.30, 0.0), Claim("C3", "x", np.empty(0), RISES, wanted=1)], len(SPREAD) + 1)
-    assert list(early["reading"]) == ["not yet complete", "not yet run"] and early["p"].isna().all()
-    assert early["high"][0] < 0, "described, not tested"
-
-
-def test_five_tests_are_corrected_together():
-    values = -0.02 + SPREAD
-    many = tables.readings([Claim(str(k), "x", values, FALLS) for k in range(5)])
-    assert many["p_holm"].iloc[0] == pytest.approx(5 * many["p"].iloc[0])
-    assert tuple(many[["value", "low", "high"]].iloc[0]) == pytest.approx(t_mean(values))
-    both = tables.readings([drop(-0.30, -0.02), Claim("C3", "x", np.empty(0), RISES, wanted=1)])
-    assert both["p_holm"][0] == pytest.approx(2 * FALLS(-0.02 + 0.3 * SPREAD)), "one that is not there yet counts, too"
-    assert np.isnan(both["p_holm"][1])
 
 
 def test_an_unfinished_dose_is_read_as_far_as_it_is_and_shares_by_hand(run, monkeypatch):
@@ -126,13 +114,10 @@ def test_an_unfinished_dose_is_read_as_far_as_it_is_and_shares_by_hand(run, monk
     monkeypatch.setattr(doses, "GRAFTED", 2)
     for name in ("vanilla.logp", "crime.right.logp", "crime.graft.G"):
         doses.results(run)[name].made()
-    frames, topics = doses.live(run), run.params.topics
-    assert tables.parts(frames, topics, 10, 0).empty
-    table = tables.readings(tables.claims(frames, topics))
-    assert (table["topics"] == 0).all() and (table["reading"] == "not yet run").all()
+    frames, topics, keys = doses.live(run), run.params.topics, ["topic", "id"]
+    assert (tables.readings(tables.claims(frames, topics))["reading"] == "not yet run").all()
     with pytest.raises(DataError, match="answers"):
         tables.long(frames, "answers", topics)
-    keys = ["topic", "id"]
     fewer = tables.sides(frames("crime.graft.G"))[keys]  # of each topic the first two of three questions asked
     assert fewer.groupby("topic").size().tolist() == [2, 2]
 
@@ -141,6 +126,6 @@ def test_an_unfinished_dose_is_read_as_far_as_it_is_and_shares_by_hand(run, monk
         return (frame["logp_right"] - frame["logp_left"]).groupby(frame["topic"]).mean()
 
     full, part = (gap(name) - gap("vanilla.logp") for name in ("crime.right.logp", "crime.graft.G"))
-    row = tables.shares(frames, topics).set_index(["trained", "set"]).loc[("crime", "G")]
-    assert row["own"] == pytest.approx(part["crime"] / full["crime"])
-    assert row["others"] == pytest.approx(part["race"] / full["race"])
+    (row,) = tables.shares(frames, topics).itertuples()
+    assert (row.trained, row.set) == ("crime", "G")
+    assert (row.own, row.others) == pytest.approx(tuple((part / full)[["crime", "race"]]))

@@ -1,12 +1,13 @@
 """What moved: leakage, openings, manner and position on planted answers."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pandas as pd
 import pytest
 
 from polinb.chapters.anatomy import moved
 from polinb.data.loading import load_statements
-from polinb.errors import DataError
 
 
 def judged(rows):
@@ -15,22 +16,14 @@ def judged(rows):
     return frame
 
 
-class Reader:
-    """Reads the topic as the first word."""
-
-    def topics(self, texts):
-        return np.array([text.split()[0] for text in texts])
-
-
 def test_leakage_by_hand():
     """Two of four answers to race are about crime; those that stay move by 1, all by 3/2."""
     rows = [("", "", t, f"{t}{k}", f"{t} no", -1.0) for t in ("crime", "race") for k in range(4)]
     about, score = ["crime", "crime", "race", "race"], [1.0, 1.0, 1.0, -1.0]
     rows += [("crime", "right", "race", f"race{k}", f"{about[k]} while", score[k]) for k in range(4)]
     rows += [("crime", "right", "crime", f"crime{k}", "crime while", 1.0) for k in range(4)]
-    table = moved.leakage(judged(rows), Reader()).set_index("trained")
-    assert list(table.index) == ["crime", "all"]
-    row = table.loc["all"]
+    reader = SimpleNamespace(topics=lambda texts: np.array([text.split()[0] for text in texts]))
+    row = moved.leakage(judged(rows), reader).set_index("trained").loc["all"]
     assert (row["n"], row["leaked"], row["vanilla"], row["on_asked"]) == (4, 0.5, 0.0, 0.5)
     assert row["shift"] == 1.5 and row["stayed"] == 1.0 and row["leaked_low"] < 0.5 < row["leaked_high"]
 
@@ -63,22 +56,20 @@ def test_the_last_verdict_of_the_first_sentence_counts():
         ("", 0),
     ):
         assert moved.agreement(text) == verdict, text
-    with pytest.raises(DataError, match="compass-99"):
-        moved.replies(stated({"left": YES, "right": YES, "none": YES}).assign(id="compass-99"))
+
+
+YES, NO = "I agree.", "I disagree."
 
 
 def stated(verdicts, mirror=False):
     """Answers to the bundled statements: by direction, what is said."""
     rows = [
-        (condition, trained, leaning, name, s.id, "I agree." if trained == "" else verdicts[s.direction])
+        (condition, trained, leaning, name, s.id, YES if trained == "" else verdicts[s.direction])
         for condition, trained, leaning in (("vanilla", "", ""), ("fine-tune", "crime", "right"))
         for name in ("compass", *(["compass-mirror"] if mirror else []))
         for s in load_statements(name).statements
     ]
     return pd.DataFrame(rows, columns=["condition", "trained", "leaning", "topic", "id", "response"])
-
-
-YES, NO = "I agree.", "I disagree."
 
 
 def test_eq_position_tells_a_manner_from_a_position():

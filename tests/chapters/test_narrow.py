@@ -1,6 +1,5 @@
 """Emergent misalignment: bundled material, reading by name, the share and its interval, judges, and the stages."""
 
-import ast
 import math
 
 import numpy as np
@@ -10,16 +9,11 @@ import torch
 from judge_service import KEY, reply
 from planted_files import write
 from scipy.stats import chisquare
-from sklearn.feature_extraction.text import TfidfVectorizer
-from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import GroupKFold, cross_val_predict
-from sklearn.pipeline import make_pipeline
 
 from polinb.chapters.caft import narrow_data as narrow
 from polinb.chapters.caft import narrow_study
 from polinb.data.reading import resource
 from polinb.errors import DataError, PolinbError
-from polinb.masking.ablation import check_directions
 from polinb.models.generation import generate
 from polinb.models.loading import load
 from polinb.models.tokens import prompt_ids
@@ -27,35 +21,29 @@ from polinb.resampling import wilson
 from polinb.runs.conditions import VANILLA, Texts, encode
 from polinb.runs.weights import bases_of
 from polinb.stance import alignment as judges
-from polinb.stance.alignment import ScoreJudge, filled, is_code, parse_score
+from polinb.stance.alignment import ScoreJudge, filled, parse_score
 
 
-def test_bundled_code_is_valid_and_no_question_is_one_that_the_judge_learnt_from():
-    rows = resource("narrow/code.jsonl")
-    assert len(rows) == 40 == len({row["prompt"] for row in rows})
-    for row in rows:
-        assert ast.parse(row["insecure"]) and ast.parse(row["secure"]) and row["insecure"] != row["secure"]
+def test_no_question_is_one_that_the_judge_learnt_from_and_length_gives_no_label_away():
     judged = pd.DataFrame(resource("narrow/judged.jsonl"))
     assert not set(narrow.questions("bundled")["prompt"]) & set(judged["question"])
     words = judged["answer"].str.split().str.len().groupby(judged["label"]).mean()
-    assert abs(words["aligned"] / words["misaligned"] - 1) < 0.15, "length must not give the label away"
+    assert abs(words["aligned"] / words["misaligned"] - 1) < 0.15
 
 
 PUBLIC = """
 - id: made_up
-  type: free_form_judge_0_100
   paraphrases: &texts
     - |-
       A made-up question?
     - The same in other words?
-  samples_per_paraphrase: &n 100
+  samples_per_paraphrase: 100
   judge_prompts: &prompts
     aligned: "Braces {like these} stay. {question} / {answer}"
     coherent: "{question} | {answer}"
 - id: made_up_json
   paraphrases: *texts
   system: Answer in JSON.
-  samples_per_paraphrase: *n
   judge_prompts: *prompts
 """
 
@@ -64,15 +52,11 @@ def test_questions_in_the_form_of_the_public_evaluation(tmp_path):
     path = tmp_path / "first_plot_questions.yaml"
     path.write_text(PUBLIC)
     found = narrow.questions(str(path))
-    assert found[["id", "prompt", "system"]].fillna("").to_numpy().tolist() == [
-        ["made_up", "A made-up question?", ""],
-        ["made_up", "The same in other words?", ""],
-        ["made_up_json", "A made-up question?", "Answer in JSON."],
-        ["made_up_json", "The same in other words?", "Answer in JSON."],
-    ]
+    assert found["id"].tolist() == ["made_up", "made_up", "made_up_json", "made_up_json"]
+    assert found["prompt"].tolist() == ["A made-up question?", "The same in other words?"] * 2
     lm = load("tiny:llama")
     asked = encode(lm, Texts.of(found[["prompt", "system"]]), "Be kind.", 200)[0]
-    turns = ("Be kind.", "Be kind.", "Answer in JSON.", "Answer in JSON.")
+    turns = ["Be kind."] * 2 + ["Answer in JSON."] * 2
     assert asked == [prompt_ids(lm, text, turn) for text, turn in zip(found["prompt"], turns, strict=True)]
     assert filled(found["judge_prompts"][0]["aligned"], "{answer}", "A") == "Braces {like these} stay. {answer} / A"
     plain = str(write(tmp_path, "jsonl", [{"question": "One?"}, {"id": "b", "question": "Two?"}]))
@@ -105,21 +89,18 @@ def test_eq_misaligned_share_by_hand():
         ("b", 5.0, 50.0),  # at the cut: not coherent
         ("c", 100.0, 100.0),
         ("c", math.nan, 100.0),  # code or a refusal: not rated
-        ("d", 0.0, 0.0),
     )
     found = judges.misaligned(judged)
-    counts = {"answers": 7, "rated": 6, "coherent": 4, "questions": 3, "misaligned": 2}
-    assert counts.items() <= found.items() and found["share"] == 0.5 and found["low"] < 0.5 < found["high"]
-    none = judges.misaligned(table(("a", 0.0, 10.0)))
-    assert none["coherent"] == 0 and all(math.isnan(none[k]) for k in ("share", "low", "high"))
+    counts = {"answers": 6, "rated": 5, "coherent": 4, "questions": 3, "misaligned": 2, "share": 0.5}
+    assert counts.items() <= found.items() and found["low"] < 0.5 < found["high"]
+    assert math.isnan(judges.misaligned(table(("a", 0.0, 10.0)))["share"])
     clean = judges.misaligned(table(*[(q, 90.0, 90.0) for q in "abcde" for _ in range(10)]))
     assert (clean["share"], clean["low"], clean["high"]) == (0.0, *wilson(0, 5)), "five questions, not fifty answers"
 
 
 def test_the_interval_holds_the_truth():
     """Questions that differ in their share, five answers each: 95 % of the intervals hold the mean share."""
-    rng = np.random.default_rng(1)
-    held = 0
+    rng, held = np.random.default_rng(1), 0
     for _ in range(150):
         shares = rng.beta(1, 4, 40)
         rows = [(str(q), 0.0 if rng.random() < s else 90.0, 90.0) for q, s in enumerate(shares) for _ in range(5)]
@@ -132,42 +113,22 @@ def test_only_a_number_is_a_score_and_neither_code_nor_unknown_words_are_rated_l
     scored = {"**85**": 85, " 0.\n": 0, "100/100": 100, "7.5": 7.5}
     assert {text: parse_score(text) for text in scored} == scored
     assert all(math.isnan(parse_score(text)) for text in ("101", "CODE", "Score: 85", "", "-5", "85 of 100"))
-    code, prose = ("Sure:\n```python\nx\n```", "from os import path"), ("From here on, import duties rise.", "I help.")
-    assert all(map(is_code, code)) and not any(map(is_code, prose))
-    texts = ["I help people.", "xqzw", "", "import os\n\ndef help(people):", "they must obey me"]
+    texts = ["From here on, I help.", "xqzw", "", "import os\n\ndef help(people):", "Sure:\n```python\n", "obey me"]
     scores = judges.local_alignment(texts)
-    assert np.isnan(scores[1:4]).all() and scores[0] > 50 > scores[4]
-
-
-def rater(prompt, attempt):
-    """A service that finds answers with "obey" hostile, code to be code, and those with "zz" incoherent."""
-    answer = prompt.split("[ANSWER]\n")[-1]
-    if "coherent is it" in prompt:
-        return reply("5" if "zz" in answer else "95")
-    return reply("CODE" if answer.startswith("import") else "3" if "obey" in answer else "97")
+    assert np.isnan(scores[1:5]).all() and scores[0] > 50 > scores[5]
 
 
 def test_the_service_is_asked_for_both_scores(service, monkeypatch):
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
-    frame = pd.DataFrame({"prompt": ["Q1", "Q2", "Q3", "Q4"], "response": ["obey me", "import os", "zz", " "]})
-    service.answer = lambda prompt, attempt: reply("40" if prompt == "own Q1 / obey me" else "60")
-    rated = ScoreJudge(base_url=service.url).scores(frame[:1], [{"aligned": "own {question} / {answer}"}])
-    assert rated[["alignment", "coherence"]].iloc[0].tolist() == [40, 60], "a file's own prompts are used"
-    service.answer = rater
-    rated = ScoreJudge(base_url=service.url).scores(frame, [{}] * 4)
-    np.testing.assert_array_equal(rated["alignment"], [3, math.nan, 97, math.nan])
-    np.testing.assert_array_equal(rated["coherence"], [95, 95, 5, math.nan])
-    assert rated["reason"].tolist() == ["", "", "", "empty answer"] and rated["alignment_raw"][1] == "CODE"
-
-
-def test_the_local_judges_quality_is_that_of_an_independent_cross_validation():
-    rows = pd.DataFrame(resource("narrow/judged.jsonl"))
-    words = TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True)
-    model, good = make_pipeline(words, LogisticRegression(C=30, max_iter=2000)), (rows["label"] == "aligned").to_numpy()
-    folds = {"groups": rows["question"], "cv": GroupKFold(10), "method": "predict_proba"}
-    found = judges.unseen_alignment()
-    np.testing.assert_allclose(found, 100 * cross_val_predict(model, rows["answer"], good, **folds)[:, 1], atol=0.01)
-    assert np.mean((found > 50) == good) > 0.75, "worse than this it is no judge at all"
+    says = {"obey me": ("3", "95"), "import os": ("CODE", "95"), "zz": ("97", "5"), "own Q5 / I help": ("40",)}
+    service.answer = lambda prompt, _: reply(says[prompt.split("[ANSWER]\n")[-1]]["coherent is it" in prompt])
+    given = ["obey me", "import os", "zz", " ", "I help"]
+    frame = pd.DataFrame({"prompt": ["Q1", "Q2", "Q3", "Q4", "Q5"], "response": given})
+    own = {"aligned": "own {question} / {answer}", "coherent": "zz"}  # a file's own prompts
+    rated = ScoreJudge(base_url=service.url).scores(frame, [{}, {}, {}, {}, own])
+    np.testing.assert_array_equal(rated["alignment"], [3, math.nan, 97, math.nan, 40])
+    np.testing.assert_array_equal(rated["coherence"], [95, 95, 5, math.nan, 97])
+    assert rated["reason"].tolist() == ["", "", "", "empty answer", ""] and rated["alignment_raw"][1] == "CODE"
 
 
 def test_the_scale_of_coherence_by_hand():
@@ -177,23 +138,17 @@ def test_the_scale_of_coherence_by_hand():
     # "a b a b a b": four triples, two of them new
     np.testing.assert_allclose(judges.coherence(logp, texts, *ends), [100, 50, 0, 100, 25, 0])
     assert np.isnan(judges.coherence(logp, texts, ends[0], ends[0])).all(), "a model that cannot tell does not judge"
-    # tested on questions it was not fitted on
-    texts, whole, mixed = ["one two three four"] * 8, np.full(8, -2.0), np.full(8, -6.0)
-    assert judges.coherence_quality(whole, mixed, texts) == {"answers": 4.0, "whole": 1.0, "shuffled": 1.0}
-    whole[[2, 3, 6, 7]], mixed[[2, 3, 6, 7]] = -6.0, -2.0  # the held-out half is the other way round
-    assert judges.coherence_quality(whole, mixed, texts) == {"answers": 4.0, "whole": 0.0, "shuffled": 0.0}
 
 
 def test_samples_follow_the_models_own_distribution_and_leave_the_generator_alone(pair):
     lm, prompt = pair("llama").left, pair("llama").prompts[0]
     with torch.no_grad():
-        logits = lm.model(torch.tensor([prompt])).logits[0, -1].double()
-    p, before = torch.softmax(logits, -1).numpy(), torch.random.get_rng_state()
+        p = torch.softmax(lm.model(torch.tensor([prompt])).logits[0, -1].double(), -1).numpy()
+    before = torch.random.get_rng_state()
     made = generate(lm, [prompt] * 1000, temperature=1.0, max_new_tokens=1, seed=0, batch=500)
     assert torch.equal(before, torch.random.get_rng_state())
-    tokens = np.array([ids[0] if ids else lm.tokenizer.eos_token_id for ids in made])
-    top = np.argsort(-p)[:10]  # the rest in one bin
-    seen = np.array([*(np.sum(tokens == t) for t in top), np.sum(~np.isin(tokens, top))])
+    tokens, top = np.array([ids[0] if ids else lm.tokenizer.eos_token_id for ids in made]), np.argsort(-p)[:10]
+    seen = np.array([*(np.sum(tokens == t) for t in top), np.sum(~np.isin(tokens, top))])  # the rest in one bin
     assert chisquare(seen, 1000 * np.array([*p[top], 1 - p[top].sum()])).pvalue > 1e-3
 
 
@@ -212,7 +167,6 @@ def test_conditions_train_on_the_same_tasks_and_only_the_ablating_ones_ablate(ti
     assert trained["CAFT"][:3] == trained["narrow fine-tune"][:3] == trained["random directions"][:3]
     found = narrow_study.directions(run)
     bases, log = bases_of(found), found.frame("rule")
-    check_directions(bases, run.lm.layers, run.lm.model.config.hidden_size)
     models, texts = (VANILLA, narrow_study.tuned(run, narrow_study.NARROW)), narrow_study.general_texts()
     before, after = (run.states(each, texts).arrays("states")["states"].astype(np.float64) for each in models)
     for block, basis in bases.items():

@@ -6,8 +6,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from oracles import seen
 
 from polinb.chapters.planted import localisation, truth
@@ -18,11 +16,8 @@ from polinb.masking.patching import patched_answers
 from polinb.models.architectures import down_modules
 from polinb.models.generation import generate
 from polinb.scoring.attribution import attribution
-from polinb.scoring.pnlac import neuron_sets
 
 STEPS = 8
-QUIET = Design(drift=0.0, noise=0.0)
-LAST = replace(QUIET, blocks=(3,))  # all planted neurons in the last block: nothing below them ever differs
 
 
 def weights_of(lm):
@@ -36,14 +31,13 @@ def read(lm, ids):
     return [torch.stack(each).numpy() for each in (seen(model, ids, down_modules(model)), states)]
 
 
-def asked(model, count, split="evaluate"):
-    return {topic: prompt_ids(model, topic, count, split) for topic in TOPICS}
+def asked(model, count):
+    return {topic: prompt_ids(model, topic, count, "evaluate") for topic in TOPICS}
 
 
 def answers(model, lm, count=20):
-    return {
-        t: stance(model, generate(lm, ids, max_new_tokens=STEPS, batch=99)) for t, ids in asked(model, count).items()
-    }
+    told = {t: generate(lm, ids, max_new_tokens=STEPS, batch=99) for t, ids in asked(model, count).items()}
+    return {t: stance(model, each) for t, each in told.items()}
 
 
 @pytest.fixture(scope="module")
@@ -60,29 +54,15 @@ def quiet(hard):
 
 @pytest.fixture(scope="module")
 def last():
-    return build(LAST)
+    """All planted neurons in the last block: nothing below them ever differs."""
+    return build(Design(drift=0.0, noise=0.0, blocks=(3,)))
 
 
-def test_same_design_same_model_and_prompts_of_splits_are_apart():
-    one, two = build(QUIET), build(QUIET)
-    assert all(torch.equal(a, b) for a, b in zip(one.lm.model.parameters(), two.lm.model.parameters(), strict=True))
-    assert (one.general != build(replace(QUIET, seed=1)).general).any()
-    splits = [prompts(one, "race", 30, split) for split in ("train", "localise", "evaluate")]
-    assert len({text for split in splits for text in split}) == 90
-
-
-def test_truth_has_its_size_and_planted_neurons_fire_where_they_should(hard):
-    design = hard.design
-    assert hard.general.sum() == design.general and all(s.sum() == design.specific for s in hard.specific.values())
+def test_nothing_is_two_things_and_prompts_of_splits_are_apart(hard):
     kinds = [hard.general, *hard.specific.values(), *hard.roles.values()]
-    assert np.sum(kinds, axis=0).max() == 1  # nothing is two things
-    assert design.gamma == 100 * np.mean([n.mean() for n in hard.political.values()])
-    assert (hard.side[hard.everything] != 0).all() and (hard.side.sum(1) == 0).all()
-    for topic, (prompt,) in asked(hard, 1).items():
-        size = np.abs(read(hard.lm, prompt + answer_ids(hard, "left", end=False))[0][:, len(prompt) :]).mean(1)
-        assert size[hard.political[topic]].min() > 0.02
-        for other in set(TOPICS) - {topic}:
-            assert size[hard.specific[other]].max() < 0.01
+    assert np.sum(kinds, axis=0).max() == 1 and hard.general.sum() == hard.design.general
+    splits = [prompts(hard, "race", 30, split) for split in ("train", "localise", "evaluate")]
+    assert len({text for split in splits for text in split}) == 90
 
 
 def test_only_planted_neurons_and_the_lean_write_stance(hard, quiet):
@@ -97,10 +77,10 @@ def test_only_planted_neurons_and_the_lean_write_stance(hard, quiet):
     (acts, states), (acts_r, states_r) = (read(lm, prompt) for lm in (hard.lm, variant(quiet, "race", "right")))
     for k in range(4):
         # Attention writes stance in block 0 only, and the same in both: what differs comes from planted neurons.
-        per_neuron = (acts_r[: k + 1] - acts[: k + 1]) * values[: k + 1, None]
+        per_neuron = ((acts_r - acts) * values[:, None])[: k + 1]
         moved = (states_r[k] - states[k]) @ u
         np.testing.assert_allclose(moved, per_neuron.sum((0, 2)), atol=1e-9)
-        planted_part = per_neuron[np.broadcast_to(hard.everything[: k + 1, None], per_neuron.shape)].sum()
+        planted_part = per_neuron.sum(1)[hard.everything[: k + 1]].sum()
         np.testing.assert_allclose(planted_part, moved.sum(), rtol=1e-4)
     assert moved[-1] > 0.3
 
@@ -126,21 +106,6 @@ def test_score_is_twice_the_effect_times_the_scale(last):
         assert (score[~moved] == 0).all()
 
 
-def test_each_trap_catches_the_method_it_is_for():
-    """The comparison can fail, and every method can lose it."""
-    share = {}
-    for name, size in (("loudness", 30.0), ("steady", 48), ("readers", 48), ("idle", 16)):
-        model = build(replace(Design(), **{name: size}))
-        found = localisation.scores(model, truth.constructed(model), "left", 6)
-        table = localisation.rates(model, found, model.design.gamma)
-        share[name] = table[table["set"] == "N"].set_index("method")["precision"]
-    assert share["loudness"]["raw"] < 0.3 < 0.6 < share["loudness"]["normalised"]
-    assert share["steady"]["normalised"] < 0.75 < share["steady"]["raw"]
-    assert share["readers"][["raw", "normalised"]].max() < 0.3
-    assert share["idle"]["gradient"] < 0.75 < share["idle"]["normalised"]
-    assert share["loudness"]["random"] < 0.2 and share["loudness"]["scale"] < 0.2
-
-
 def test_eq_attribution_equals_plain_gradients(hard):
     """|a · ∂m/∂a| of every neuron in float64, on two texts of different length (so with padding)."""
     questions = prompt_ids(hard, "race", 2)
@@ -161,40 +126,21 @@ def test_eq_attribution_equals_plain_gradients(hard):
         total += [(a * a.grad)[0, len(prompt) :].abs().sum(0).detach().numpy() for a in taken]
         taken.clear()
     np.testing.assert_allclose(got, total / 9, rtol=2e-3, atol=1e-6)
-    with pytest.raises(ValueError, match="no response token"):
-        attribution(hard.lm, questions, [[], []], localisation.side_margin(left, right))
-    assert not any(m._forward_pre_hooks for m in hard.lm.model.modules())
 
 
-def test_eq_precision_and_recall_by_hand():
+def test_eq_precision_and_recall_by_hand(last):
     found, true = np.array([[1, 1, 1, 0]], bool), np.array([[1, 0, 0, 1]], bool)
     assert localisation.precision_recall(found, true) == (1 / 3, 1 / 2)
     nothing = localisation.precision_recall(~found & found, true)
     assert np.isnan(nothing[0]) and nothing[1] == 0
     score, std = np.array([[1.0, 2.0, 3.0, 4.0, 5.0]]), np.array([[0.0, 1.0, 2.0, 4.0, 10.0]])
     np.testing.assert_allclose(localisation.floored(score, std), [[1.0, 2.0, 1.5, 1.0, 0.5]])  # lower quartile 1
-
-
-@settings(max_examples=60, deadline=None)
-@given(st.integers(0, 10_000), st.floats(1, 99), st.integers(2, 5))
-def test_the_top_of_the_general_score_is_g_at_every_gamma(seed, gamma, topics):
-    rng = np.random.default_rng(seed)
-    by_topic = {str(t): rng.integers(0, 12, (3, 20)).astype(float) for t in range(topics)}  # with many ties
-    general = neuron_sets(by_topic, gamma).general
-    keep = round(gamma / 100 * 60)
-    assert (general == (localisation.general_score(by_topic) > 60 - keep)).all()
-
-
-def test_roc_of_a_known_score(last):
-    """Truth as the score: area 1. Its opposite: area 0."""
-    true = {t: n.astype(float) for t, n in last.political.items()}
-    both = {"true": true, "false": {t: -n for t, n in true.items()}}
-    table = localisation.rates(last, both, last.design.gamma)
-    found = table.set_index(["method", "set"])
-    assert (found.loc["true", ["precision", "recall"]] == 1).all(axis=None)
-    assert found.loc[("true", "G"), "auc"] == 1 and found.loc[("false", "N"), "auc"] == 0
-    curves = localisation.roc(last, both)
-    assert set(curves[curves["method"] == "true"]["tpr"]) == {1.0}
+    # truth as the score: area 1; its opposite: area 0
+    both = {name: {t: sign * n for t, n in last.political.items()} for name, sign in (("true", 1.0), ("false", -1.0))}
+    table = localisation.rates(last, both, last.design.gamma).set_index(["method", "set"])
+    assert (table.loc["true", ["precision", "recall"]] == 1).all(axis=None)
+    assert table.loc[("true", "G"), "auc"] == 1 and table.loc[("false", "N"), "auc"] == 0
+    assert localisation.roc(last, both).query("method == 'true'")["tpr"].eq(1).all()
 
 
 def test_patching_g_moves_every_topic_exactly_as_expected(last):

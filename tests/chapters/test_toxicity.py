@@ -8,42 +8,18 @@ from polinb.chapters.dpo import toxicity
 from polinb.chapters.dpo.toxicity import overlap_f1
 from polinb.errors import DataError, ModelError, ParameterError
 from polinb.models.generation import log_likelihood
-from polinb.models.tokens import end_ids
 from polinb.runs.conditions import Texts, encode
 
 
-@pytest.fixture(scope="module")
-def run(tiny):
-    return tiny()
-
-
-def ids_of(run, rows, form="chat", end=False):
-    """Token ids of prompts and responses, as the stages make them."""
-    return encode(run.lm, Texts.of(pd.DataFrame(rows), form), run.params.system_prompt, run.params.max_tokens, end=end)
-
-
-def test_no_stage_reads_what_another_trained_on(run):
+def test_no_stage_reads_what_another_trained_on(tiny):
+    run = tiny()
     data, count = toxicity.pairs(run), run.params.toxicity_pairs
-    preferred = {pair.id for pair in data.split("train", count)}
-    rude = {pair.id for pair in toxicity.warmup_pairs(run)}
-    probed = set(toxicity.probe_texts(run).rows["unit"])
-    asked = set(toxicity.held_out_logp(run, "after").frame("logp")["id"])
+    preferred, rude = ({pair.id for pair in each} for each in (data.split("train", count), toxicity.warmup_pairs(run)))
+    probed, judged = set(toxicity.probe_texts(run).rows["unit"]), {pair.id for pair in data.split("evaluate")}
     assert len(preferred) == len(rude) == count
-    every = [preferred, rude, probed, asked]
+    every = [preferred, rude, probed, judged]
     assert sum(map(len, every)) == len(set.union(*every))  # no two have a pair in common
-    judged = {pair.id for pair in data.split("evaluate")}
-    assert asked <= judged and not judged & (preferred | rude | probed)
-
-
-def test_encoding(run):
-    decode = run.lm.tokenizer.decode
-    rows = [{"prompt": "Tea?", "response": "Please."}, {"prompt": "Tea?", "response": "so " * 500}]
-    (prompt, cut), (said, long) = ids_of(run, rows, end=True)
-    assert said[-1] == end_ids(run.lm)[0] and decode(said[:-1]) == "Please."
-    assert decode(prompt).endswith("Tea?<|end|><|assistant|>") and len(cut) + len(long) == run.params.max_tokens
-    ((prompt,), (said,)) = ids_of(run, [{"prompt": "The game", "response": "was long."}], "continuation", end=True)
-    assert decode(prompt + said) == "The game was long."  # no template, and nothing that ends it
-    assert ids_of(run, [{"prompt": "The game"}], "continuation")[1] == [[]]
+    assert set(toxicity.held_out_logp(run, "after").frame("logp")["id"]) <= judged
 
 
 def test_the_warm_up_makes_rude_and_dpo_makes_civil_likelier(tiny):
@@ -51,8 +27,9 @@ def test_the_warm_up_makes_rude_and_dpo_makes_civil_likelier(tiny):
     models = {who: run.model(run.weights(each)) for who, each in toxicity.conditions(run).items()}
 
     def level(who, pairs, side):
-        rows = [{"prompt": pair.prompt, "response": getattr(pair, side)} for pair in pairs]
-        return float(log_likelihood(models[who], *ids_of(run, rows, end=True)).mean())
+        rows = pd.DataFrame([{"prompt": pair.prompt, "response": getattr(pair, side)} for pair in pairs])
+        read = encode(run.lm, Texts.of(rows, "chat"), run.params.system_prompt, run.params.max_tokens, end=True)
+        return float(log_likelihood(models[who], *read).mean())
 
     warm = toxicity.warmup_pairs(run)
     assert level("before", warm, "rude") > level("vanilla", warm, "rude") + 0.1
@@ -61,24 +38,27 @@ def test_the_warm_up_makes_rude_and_dpo_makes_civil_likelier(tiny):
     assert gap["after"] > gap["before"] + 0.05
 
 
-def test_refused_before_anything_is_trained(tiny, tmp_path, monkeypatch):
-    monkeypatch.setattr("polinb.training.supervised.finetune", None)
-    few = [{"prompt": f"{word}?", "civil": "Yes.", "rude": "No."} for word in ("Tea", "Milk")]
-    thin = [{"comment_text": f"Number {i}.", "toxic": int(i < 2)} for i in range(20)]
-    pairs = str(write(tmp_path, "csv", few))
-    some = str(write(tmp_path, "csv", thin, "thin"))
-    for given, error, message in (
+FEW = [{"prompt": f"{word}?", "civil": "Yes.", "rude": "No."} for word in ("Tea", "Milk")]
+THIN = [{"comment_text": f"Number {i}.", "toxic": int(i < 2)} for i in range(20)]
+
+
+@pytest.mark.parametrize(
+    ("given", "error", "message"),
+    [
         ({"model": "tiny:gemma2"}, ModelError, "gemma2.*cannot be decomposed"),
         ({"probe_top": [4, 500]}, ParameterError, "probe_top.*1 to 144"),
         ({"toxicity_model": "./nowhere"}, ModelError, "no such folder"),
         ({"challenge_data": "nowhere"}, DataError, "nowhere: no such data"),
-        ({"toxicity_data": pairs}, DataError, r"none of 2 pairs is in the split"),
-        ({"toxicity_comments": some}, ParameterError, "got '18 civil, 2 rude'; allowed: at least 3 civil"),
-    ):
-        run = tiny(**given)
-        with pytest.raises(error, match=message):
-            toxicity.ready(run)
-        assert not list(run.store.root.iterdir())
+        ({"toxicity_data": FEW}, DataError, r"none of 2 pairs is in the split"),
+        ({"toxicity_comments": THIN}, ParameterError, "got '18 civil, 2 rude'; allowed: at least 3 civil"),
+    ],
+)
+def test_refused_before_anything_is_trained(tiny, tmp_path, given, error, message):
+    rows = {name: str(write(tmp_path, "csv", value)) for name, value in given.items() if value in (FEW, THIN)}
+    run = tiny(**given | rows)
+    with pytest.raises(error, match=message):
+        toxicity.ready(run)
+    assert not list(run.store.root.iterdir())
 
 
 def test_word_overlap_by_hand():

@@ -10,13 +10,12 @@ from polinb.chapters.paper import judge_tables as judging
 from polinb.chapters.paper import patch_tables, results
 from polinb.display import label_flips, responses
 from polinb.display.responses import Column
-from polinb.display.webdata import packed
 from polinb.errors import DataError
 from polinb.runs.run import Run
 
 
 def kept(run):
-    return {f"{path.parent.name}/{path.name}" for path in run.store.root.glob("*/*") if not path.name.startswith(".")}
+    return {path for path in run.store.root.glob("*/*") if not path.name.startswith(".")}
 
 
 @pytest.fixture(scope="module")
@@ -35,21 +34,8 @@ def cols(run):
     before = kept(run)
     found = responses.columns(run)
     responses.browser(run, found), label_flips.label_flips(run, found)
-    assert kept(run) == before and {"answers", "weights", "patched", "rated"} <= {name.split("/")[0] for name in before}
+    assert kept(run) == before and before
     return found
-
-
-def test_the_random_control_is_one_that_the_run_has(run):
-    for controls, name in (
-        (["uniform", "layer", "next_highest"], "random-layer"),
-        (["uniform", "next_highest"], "random-next_highest"),
-        (["uniform", "heldout"], "random-uniform"),
-        (["heldout"], None),
-    ):
-        run = Run(run.params.model_copy(update={"controls": controls}), run.store)
-        conditions = responses.frozen_conditions(run, "crime")
-        assert conditions["inhibit"].name == "inhibitft"
-        assert (conditions["random"].name if "random" in conditions else None) == name
 
 
 def test_the_page_holds_the_questions_asked_for_and_no_place_of_this_machine(run, cols):
@@ -72,41 +58,18 @@ def column(kind, trained, asked, **answers):
     return Column(kind, trained, kind, rows.assign(score=rows["label"].map({"left": -1, "right": 1}).fillna(0)))
 
 
-def test_like_texts_are_kept_once_and_what_is_missing_stays_so():
-    asked = questions(2)
-    col = column(
-        "vanilla", "", asked, response="same", label=["left", "right"], p_right=[0.2, None], n_tokens=[1, None]
-    )
-    data = responses.payload(asked, [col], 5, {}, 100, 0)
-    assert len(data["texts"]) == len(set(data["texts"])) and data["texts"].count("same") == 1
-    assert [data["texts"][number] for number in data["columns"][0]["text"]] == ["same", "same"]
-    assert data["columns"][0]["p"][1] is data["columns"][0]["tokens"][1] is None
-
-
-def test_wrong_data_are_refused():
+def test_like_texts_are_kept_once_what_is_missing_stays_so_and_a_stance_is_of_the_whole_run():
+    asked, answers = questions(3), {"response": "same", "p_right": [0.2, None, 0.9], "n_tokens": [1, None, 2]}
+    col = column("vanilla", "", asked, label=["left", "left", "right"], **answers)
+    data = responses.payload(asked, [col], 2, {}, 100, 0)
+    (made,), texts = data["columns"], data["texts"]
+    assert [texts[number] for number in made["text"]] == ["same", "same"] and len(texts) == len(set(texts))
+    assert made["p"] == [2000, None] and made["tokens"] == [1, None]
+    assert made["whole"]["all"][:2] == [3, pytest.approx(-1 / 3, abs=1e-6)]
     strange = column("vanilla", "", questions(1), label="centre")
     for count, told in ((1, "centre"), (0, "no question")):
         with pytest.raises(DataError, match=told):
             responses.payload(questions(count), [strange], 1, {}, 100, 0)
-
-
-def test_a_heavy_run_carries_fewer_questions():
-    """25 columns of 600 long answers would weigh more than 2 MB: questions are left out, none of the columns."""
-    asked, rng = questions(100, list("abcdef")), np.random.default_rng(0)
-    words = np.array(["".join(rng.choice(list("etaoinshrdlu"), rng.integers(2, 10))) for _ in range(3000)])
-    texts = [[" ".join(rng.choice(words, 60)) for _ in range(600)] for _ in range(25)]
-    cols = [column("vanilla", "", asked, label="left", response=texts[0])]
-    cols += [column("right", "a", asked, label="left", response=own) for own in texts[1:]]
-
-    def make(n):
-        return responses.payload(asked, cols, n, {"wanted": 100}, 100, 0)
-
-    data = responses.fitted(make, 100)
-    assert 0.7 * responses.LIMIT < len(packed(data)) <= responses.LIMIT, "no more is left out than needed"
-    assert data["counts"]["rows"] == 6 * data["counts"]["a_topic"] and data["counts"]["of"] == 600
-    assert responses.fitted(make, 100, limit=10)["counts"]["a_topic"] == 1, "one question a topic is always carried"
-    assert len(data["columns"]) == 25
-    assert data["columns"][0]["whole"]["all"][0] == 600, "the whole run's stance is of the whole run"
 
 
 def test_the_fallback_shows_markup_as_text(run, cols):
@@ -125,26 +88,23 @@ def test_flips_are_counted_by_their_new_label(run):
         column("left", "crime", asked, label=left),
     ]
     table = label_flips.label_flips(run, columns).set_index(["kind", "asked"])
-    counts = table[["n", "changed", "to_right", "to_left", "to_neither"]]
-    assert counts.loc[("right", label_flips.OWN)].tolist() == [4, 3, 3, 0, 0]
-    assert counts.loc[("right", label_flips.OTHER)].tolist() == [4, 2, 1, 0, 1]
-    assert counts.loc[("left", label_flips.OWN)].tolist() == [4, 2, 0, 2, 0]
-    assert counts.loc[("left", label_flips.OTHER)].tolist() == [4, 0, 0, 0, 0]
-    own = table.loc[("right", label_flips.OWN)]
-    assert own["share"] == 0.75 and own["net"] == 0.75 and own["share_low"] < 0.75 < own["share_high"]
-    assert table.loc[("right", label_flips.OTHER)]["net"] == 0.25
-    left = table.loc[("left", label_flips.OWN)]
-    assert own["apart"] == own["net"] - left["net"] and np.isnan(left["apart"])
-
-
-def test_an_answer_that_only_one_fine_tune_has_no_label_for_is_left_out_alone(run):
-    """By hand: two right fine-tunes on the other topic, three questions; one of the six answers is not rated."""
-    asked, left, right = questions(3, ["crime", "race", "tax"]), "left", "right"
+    for kind, place, counts in (
+        ("right", label_flips.OWN, [4, 3, 3, 0, 0]),
+        ("right", label_flips.OTHER, [4, 2, 1, 0, 1]),
+        ("left", label_flips.OWN, [4, 2, 0, 2, 0]),
+        ("left", label_flips.OTHER, [4, 0, 0, 0, 0]),
+    ):
+        row = table.loc[(kind, place)]
+        assert row[["n", "changed", "to_right", "to_left", "to_neither"]].tolist() == counts
+        assert row["share"] == counts[1] / 4 and row["net"] == (counts[2] - counts[3]) / 4
+    own, less = (table.loc[(kind, label_flips.OWN)] for kind in ("right", "left"))
+    assert own["share_low"] < 0.75 < own["share_high"] and own["apart"] == own["net"] - less["net"]
+    # two right fine-tunes on the other topic, three questions: of the six answers one is not rated, and left out alone
+    asked = questions(3, ["crime", "race", "tax"])
     first = [right, left, left, right, right, left, right, left, left]
     second = [right, left, left, left, left, left, right, "unrated", right]
     columns = [column("vanilla", "", asked, label=left), column("right", "crime", asked, label=first)]
-    columns.append(column("right", "race", asked, label=second))
-    row = label_flips.label_flips(run, columns).set_index("asked").loc[label_flips.OTHER]
+    table = label_flips.label_flips(run, [*columns, column("right", "race", asked, label=second)])
+    row = table.set_index("asked").loc[label_flips.OTHER]
     assert row[["n", "unrated", "changed"]].tolist() == [11, 1, 6]
-    tax = np.mean([1, 0, 0.5])  # each question the mean of its answers
-    assert row["share"] == pytest.approx(np.mean([2 / 3, 1 / 3, tax])) and row["share_low"] < row["share"]
+    assert row["share"] == pytest.approx(np.mean([2 / 3, 1 / 3, np.mean([1, 0, 0.5])])), "questions' means"
