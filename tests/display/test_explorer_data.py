@@ -16,7 +16,8 @@ from hypothesis.extra import numpy as hnp
 
 from polinb.chapters.browse import cards
 from polinb.chapters.browse.explorer_levels import GAMMAS, MOST, level_bounds, levels, slider
-from polinb.display.explorer import explorer, explorer_payload
+from polinb.display.explorer import explorer, explorer_payload, picture
+from polinb.display.webdata import packed
 from polinb.errors import ParameterError
 from polinb.scoring.pnlac import top_share
 
@@ -40,6 +41,15 @@ def test_levels_fit_a_byte_and_give_a_topics_neurons_exactly_at_every_gamma(scor
         assert ((level >= bounds.index(each)) == top_share(score, each, pool)).all()
     with pytest.raises(ParameterError, match="'gammas'"):
         level_bounds(slider(gamma, np.linspace(1, 90, 260).tolist()))
+
+
+def test_the_largest_models_levels_fit_the_page():
+    """32 × 14336 neurons, 6 topics, heavy tails; topics and layers that have nothing in common: the most bytes."""
+    rng, bounds = np.random.default_rng(0), level_bounds(slider(5.0, [2.5, 12.5]))
+    found = [levels(np.exp(0.7 * rng.standard_t(4, (32, 14336))), bounds, "model") for _ in range(6)]
+    assert len(packed(np.stack(found).tobytes())) < 2_300_000
+    payload = {"layers": 32, "width": 14336, "topics": list("abcdef"), "gamma": 5.0, "gammas": [5.0], "cuts": [39]}
+    assert len(picture(payload | {"counts": {"0": {"G": 700}}}, np.stack(found).tobytes())) < 80_000
 
 
 @pytest.fixture(scope="module")

@@ -10,6 +10,7 @@ from polinb.chapters.paper import judge_tables as judging
 from polinb.chapters.paper import patch_tables, results
 from polinb.display import label_flips, responses
 from polinb.display.responses import Column
+from polinb.display.webdata import packed
 from polinb.errors import DataError
 from polinb.runs.run import Run
 
@@ -70,6 +71,17 @@ def test_like_texts_are_kept_once_what_is_missing_stays_so_and_a_stance_is_of_th
     for count, told in ((1, "centre"), (0, "no question")):
         with pytest.raises(DataError, match=told):
             responses.payload(questions(count), [strange], 1, {}, 100, 0)
+
+
+def test_a_heavy_run_carries_fewer_questions():
+    """25 columns of 600 long answers would weigh more than 2 MB: questions are left out, none of the columns."""
+    asked, rng = questions(100, list("abcdef")), np.random.default_rng(0)
+    words = np.array(["".join(rng.choice(list("etaoinshrdlu"), rng.integers(2, 10))) for _ in range(3000)])
+    texts = [[" ".join(rng.choice(words, 60)) for _ in range(600)] for _ in range(25)]
+    cols = [column("right", f"{n}", asked, label="left", response=own) for n, own in enumerate(texts)]
+    data = responses.fitted(lambda n: responses.payload(asked, cols, n, {"wanted": 100}, 100, 0), 100)
+    assert 0.7 * responses.LIMIT < len(packed(data)) <= responses.LIMIT, "no more is left out than needed"
+    assert len(data["columns"]) == 25 and data["counts"]["rows"] == 6 * data["counts"]["a_topic"]
 
 
 def test_the_fallback_shows_markup_as_text(run, cols):

@@ -116,6 +116,7 @@ def test_latex_shows_what_the_page_shows() -> None:
 
 @given(st.text())
 @example("--")
+@example("-\uffef-")
 def test_latex_of_any_text_is_inert(text: str) -> None:
     escaped = export.escape(text)
     bare = re.sub(r"\\\([^)]*\\\)|\\[a-z]+\{\}|\\[{}$&#%_]|\{\[\}|\{\]\}", "", escaped)
