@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from pathlib import Path
 from typing import Any
 
 from polinb.errors import ModelError
 
 _READ = frozenset({".safetensors", ".json", ".jinja", ".model", ".txt"})
+_MASK = re.compile(
+    r"\.(attn|attention)\.(masked_)?bias$"
+)  # GPT-2's causal mask and its like, which no training changes
 
 
 def check_folder(folder: Path) -> None:
@@ -96,7 +100,7 @@ def check_complete(name: str, notes: dict[str, Any]) -> None:
     ):
         found = [str(key[0] if isinstance(key, tuple) else key) for key in notes.get(kind) or ()]
         if kind == "unexpected_keys":  # constants that older checkpoints stored are no loss
-            found = [key for key in found if key.endswith(".weight")]
+            found = [key for key in found if key.endswith((".weight", ".bias")) and not _MASK.search(key)]
         if found:
             first = ", ".join(sorted(found)[:3])
             raise ModelError(f"model {name!r} {told} ({len(found)}): {first}{_wrapped(notes)}")

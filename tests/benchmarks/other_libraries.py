@@ -10,7 +10,9 @@ import sys
 from contextlib import redirect_stdout
 
 import measure
+import pyvene
 import torch
+from transformer_lens.model_bridge import TransformerBridge
 
 from polinb.models.loading import load
 from polinb.models.tokens import pad
@@ -22,17 +24,33 @@ def main(folder, repeats):
     lm = load(folder, device="cpu")
     prompts, responses = measure.texts(8, 30, 60)
     chunk = pad(lm, prompts, responses, range(len(prompts)))
-    where = chunk.response
     expected = contrast(lm, lm, lm, prompts, responses).vanilla_squared
+
+    # Both change the model that they wrap.
+    own = {"hf_model": copy.deepcopy(lm.model), "tokenizer": lm.tokenizer, "device": "cpu"}
+    bridge = TransformerBridge.boot_transformers(folder, **own)
+    names = [f"blocks.{k}.mlp.out.hook_in" for k in range(lm.layers)]
+    parts = [
+        {"component": f"model.layers[{k}].mlp.down_proj.input", "intervention": pyvene.CollectIntervention()}
+        for k in range(lm.layers)
+    ]
+    wrapped = pyvene.IntervenableModel(parts, model=copy.deepcopy(lm.model))
+
+    def read_lens():
+        how = {"attention_mask": chunk.mask, "names_filter": lambda name: name in names, "return_type": None}
+        _, cache = bridge.run_with_cache(chunk.ids, **how)
+        return [cache[name] for name in names]
+
+    def read_pyvene():
+        (_, seen), _ = wrapped(dict(chunk.inputs, use_cache=False, logits_to_keep=1))
+        return [each.reshape(*chunk.ids.shape, -1) for each in seen]
 
     def reduce(read):
         """What each library's user writes: three passes, then the sums of eq. 1 on the response tokens."""
         with torch.no_grad():
-            low, high, plain = read(), read(), read()
-            gaps = [(b[where] - a[where]).double() for a, b in zip(low, high, strict=True)]
-            squares = torch.stack([gap.square().sum(0) for gap in gaps])
-            own = torch.stack([p[where].double().square().sum(0) for p in plain])
-        return squares, own
+            low, high, plain = ([layer[chunk.response] for layer in read()] for _ in range(3))
+            squares = torch.stack([(b - a).double().square().sum(0) for a, b in zip(low, high, strict=True)])
+            return squares, torch.stack([layer.double().square().sum(0) for layer in plain])
 
     ways = {
         "polinb": lambda: contrast(lm, lm, lm, prompts, responses),
@@ -40,49 +58,14 @@ def main(folder, repeats):
         "TransformerLens": lambda: reduce(read_lens),
         "pyvene": lambda: reduce(read_pyvene),
     }
-    read_lens = transformer_lens(folder, lm, chunk)
-    read_pyvene = pyvene(lm, chunk)
     for name in ("TransformerLens", "pyvene"):  # they must compute the same
-        found = ways[name]()[1].numpy()
-        worst = abs(found - expected).max() / expected.max()
+        worst = abs(ways[name]()[1].numpy() - expected).max() / expected.max()
         assert worst < 1e-4, f"{name} reads something else: {worst}"
-    seconds = measure.in_turns(repeats, **ways)
-    names = ("torch", "transformers", "transformer-lens", "pyvene")
-    return {"seconds": seconds, "packages": {name: importlib.metadata.version(name) for name in names}}
-
-
-def transformer_lens(folder, lm, chunk):
-    from transformer_lens.model_bridge import TransformerBridge
-
-    own = copy.deepcopy(lm.model)  # it changes the model it wraps
-    bridge = TransformerBridge.boot_transformers(folder, hf_model=own, tokenizer=lm.tokenizer, device="cpu")
-    names = [f"blocks.{k}.mlp.out.hook_in" for k in range(lm.layers)]
-
-    def read():
-        _, cache = bridge.run_with_cache(
-            chunk.ids, attention_mask=chunk.mask, names_filter=lambda name: name in names, return_type=None
-        )
-        return [cache[name] for name in names]
-
-    return read
-
-
-def pyvene(lm, chunk):
-    import pyvene as pv
-
-    parts = [
-        {"component": f"model.layers[{k}].mlp.down_proj.input", "intervention": pv.CollectIntervention()}
-        for k in range(lm.layers)
-    ]
-    wrapped = pv.IntervenableModel(parts, model=copy.deepcopy(lm.model))
-    inputs = dict(chunk.inputs, use_cache=False, logits_to_keep=1)
-
-    def read():
-        (_, seen), _ = wrapped(inputs)
-        rows, width = chunk.ids.shape
-        return [each.reshape(rows, width, -1) for each in seen]
-
-    return read
+    packages = ("torch", "transformers", "transformer-lens", "pyvene")
+    return {
+        "seconds": measure.in_turns(repeats, **ways),
+        "packages": {name: importlib.metadata.version(name) for name in packages},
+    }
 
 
 if __name__ == "__main__":

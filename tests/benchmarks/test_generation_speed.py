@@ -13,7 +13,6 @@ from polinb.models.lm import LM
 from polinb.models.tokens import batches, pad, prompt_ids
 from polinb.runs.params import Params
 
-STEPS = 16
 QUESTIONS = (
     "Should taxes be raised?",
     "What should a town do about traffic at night, when people who live near the road cannot sleep?",
@@ -30,11 +29,11 @@ def test_lock_step_over_donor_and_recipient(embedded, keep):
     made = {}
 
     def patched():
-        made["patched"] = patched_answers(embedded, donor, chosen, prompts, max_new_tokens=STEPS)
+        made["patched"] = patched_answers(embedded, donor, chosen, prompts, max_new_tokens=16)
 
     def plain():
         for lm in (embedded, donor):
-            made["plain"] = generate(lm, prompts, max_new_tokens=STEPS)
+            made["plain"] = generate(lm, prompts, max_new_tokens=16)
 
     found = measure.in_turns(patched=patched, plain=plain)
     assert made["patched"] == made["plain"]  # a donor that is the recipient changes nothing, so the lengths are equal
@@ -46,37 +45,32 @@ def test_lock_step_over_donor_and_recipient(embedded, keep):
 def test_answers_over_generate_at_its_best_batch_size(embedded, keep):
     """Useful tokens a second; ``generate`` may choose its batch size, and gets the prompts sorted as well."""
     given = [prompt_ids(embedded, f"{text} Case {k}.") for k in range(8) for text in QUESTIONS]
-    stop = stop_ids(embedded)
+    stop, size = stop_ids(embedded), Params.from_profile("quick").eval_batch
     settings = dict(max_new_tokens=8, do_sample=False, eos_token_id=stop, pad_token_id=embedded.tokenizer.pad_token_id)
-    size = Params.from_profile("quick").eval_batch
     useful = {}
 
     def ours():
         useful["ours"] = sum(map(len, generate(embedded, given, max_new_tokens=8, batch=size)))
 
-    def theirs(batch, ordered):
-        def run():
-            prompts = sorted(given, key=len) if ordered else given
-            count = 0
-            for start in range(0, len(prompts), batch):
-                part = prompts[start : start + batch]
-                chunk = pad(embedded, part, [[] for _ in part], range(len(part)))
-                with torch.inference_mode():
-                    made = embedded.model.generate(input_ids=chunk.ids, attention_mask=chunk.mask, **settings)
-                count += sum(len(cut(row, stop)) for row in made[:, chunk.ids.shape[1] :].tolist())
-            useful[batch, ordered] = count
+    def theirs(batch, prompts, name):
+        useful[name] = 0
+        for start in range(0, len(prompts), batch):
+            part = prompts[start : start + batch]
+            chunk = pad(embedded, part, [[] for _ in part], range(len(part)))
+            with torch.inference_mode():
+                made = embedded.model.generate(input_ids=chunk.ids, attention_mask=chunk.mask, **settings)
+            useful[name] += sum(len(cut(row, stop)) for row in made[:, chunk.ids.shape[1] :].tolist())
 
-        return run
-
-    ways = {(batch, ordered): theirs(batch, ordered) for batch in (8, 16, 32) for ordered in (False, True)}
-    first = {way: measure.seconds(run) / useful[way] for way, run in ways.items() if run() is None}
-    best = sorted(first, key=first.get)[:2]  # the two best are measured again, in turns with ours
-    names = {f"generate {batch} {'sorted' if ordered else 'given'}": (batch, ordered) for batch, ordered in best}
-    found = measure.in_turns(ours=ours, **{name: ways[way] for name, way in names.items()})
-    ratios = [
-        useful["ours"] / found["ours"][k] / max(useful[way] / found[name][k] for name, way in names.items())
-        for k in range(len(found["ours"]))
-    ]
+    ways = {}
+    for batch in (8, 16, 32):
+        for how, prompts in (("given", given), ("sorted", sorted(given, key=len))):
+            name = f"generate {batch} {how}"
+            ways[name] = partial(theirs, batch, prompts, name)
+    first = measure.in_turns(1, **ways)
+    best = sorted(ways, key=lambda name: first[name][0] / useful[name])[:2]  # are measured again, in turns with ours
+    found = measure.in_turns(ours=ours, **{name: ways[name] for name in best})
+    speed = {name: useful[name] / np.array(seconds) for name, seconds in found.items()}
+    ratios = speed["ours"] / np.maximum(*(speed[name] for name in best))
     keep("stance", "answers: tokens a second ÷ those of generate at its best batch size", ratios, at_least=0.95)
 
 

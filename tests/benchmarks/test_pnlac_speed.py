@@ -4,7 +4,7 @@ import copy
 import json
 import os
 import subprocess
-import sys
+from functools import partial
 from pathlib import Path
 
 import measure
@@ -67,12 +67,10 @@ def test_time_and_memory_over_plain_passes_and_over_a_cache(three, keep):
     keep("PNLAC, time against a cache", what, measure.over(times["pnlac"], times["cache"]), at_most=1.0)
     # The sums that are handed back share PyTorch's memory, so they are in its account.
     peak = {name: measure.peak_bytes(work) for name, work in ways.items()}
-    print({name: f"{size / 2**20:.1f} MiB" for name, size in peak.items()})
     assert peak["plain"] > 1e6
     allowed = three[0].neurons * (8 * 60 * 4 + 4 * 8)
-    what = (
-        "PNLAC's peak memory above that of the plain passes ÷ (left's response tokens of half a batch, and four sums)"
-    )
+    what = "PNLAC's peak memory above that of the plain passes ÷ "
+    what += "(left's response tokens of half a batch, and four sums)"
     keep("PNLAC, memory", what, [(peak["pnlac"] - peak["plain"]) / allowed], at_most=1.0, clock=BYTES)
     what = "PNLAC's peak memory ÷ that of “cache everything, then reduce”"
     keep("PNLAC, memory against a cache", what, [peak["pnlac"] / peak["cache"]], at_most=1.0, clock=BYTES)
@@ -87,10 +85,8 @@ def test_memory_is_flat_in_tokens(keep):
     models = [LM(LlamaForCausalLM(config).eval(), tokenizer, str(k), {}) for k in range(3)]
     peaks = {}
     for times in (1, 10, 100):
-        prompts, responses = measure.texts(8 * times, 10, 30)
-        prompts, responses = ([[t % 700 + 5 for t in text] for text in side] for side in (prompts, responses))
-        peaks[times] = measure.peak_bytes(lambda p=prompts, r=responses: contrast(*models, p, r, batch=8))
-    print(peaks)
+        texts = measure.texts(8 * times, 10, 30, vocabulary=705)
+        peaks[times] = measure.peak_bytes(partial(contrast, *models, *texts, batch=8))
     for times in (10, 100):
         what = f"PNLAC's peak memory with {times} × the tokens ÷ with 1 ×"
         value = [peaks[times] / peaks[1]]
@@ -101,15 +97,11 @@ def test_memory_is_flat_in_tokens(keep):
 def test_faster_than_other_libraries(keep):
     python = Path(os.environ.get("POLINB_BENCH_PYTHON", ROOT / ".venv-bench/bin/python"))
     if not python.is_file():
-        pytest.skip(
-            "NOT MEASURED: TransformerLens and pyvene are missing; run make bench-env, or set POLINB_BENCH_PYTHON"
-        )
+        pytest.skip("NOT MEASURED: TransformerLens or pyvene is missing; make bench-env, or set POLINB_BENCH_PYTHON")
     command = [python, Path(__file__).with_name("other_libraries.py"), embedded_folder(), str(measure.REPEATS)]
     variables = os.environ | {"PYTHONPATH": str(ROOT), "HF_HUB_OFFLINE": "1"}
-    done = subprocess.run([*map(str, command)], env=variables, stdout=subprocess.PIPE, text=True, check=True)
-    sys.stdout.write(f"{done.stdout}\n")
-    found = json.loads(done.stdout)
-    times, packages = found["seconds"], found["packages"]
+    done = subprocess.run(command, env=variables, stdout=subprocess.PIPE, text=True, check=True)
+    times, packages = json.loads(done.stdout).values()
     for name, package in (("TransformerLens", "transformer-lens"), ("pyvene", "pyvene")):
         what = f"PNLAC pass ÷ the same sums with {name} {packages[package]}"
         keep(f"PNLAC against {name}", what, measure.over(times["polinb"], times[name]), at_most=1.0, packages=packages)

@@ -5,7 +5,6 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from sklearn.feature_extraction.text import CountVectorizer
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GroupKFold, cross_val_predict
 from sklearn.pipeline import make_pipeline
@@ -13,23 +12,14 @@ from sklearn.preprocessing import StandardScaler
 
 from polinb.data.loading import MIRROR, SPLITS, load_data, load_statements
 from polinb.data.rows import TOPICS, normalise
-from polinb.stance.civility import load_challenge, load_neutral, load_pairs
-from polinb.stance.rudeness import insulting, texts_of
+from polinb.stance.civility import load_pairs
+from polinb.stance.rudeness import texts_of
 
 NAMES_A_SIDE = re.compile(
     r"\b(republicans?|democrats?|democratic party|gop|libertarians?|green party|tea party|labour party"
     r"|tory|tories|liberals?|conservatives?|progressives?|leftists?|rightists?|socialists?|communists?|marxists?"
     r"|(left|right)[- ](wing|wingers?|leaning)|(on|of|from) the (left|right)"
     r"|trump|biden|obama|reagan|clinton|bush|harris|sanders|desantis)\b",
-    re.IGNORECASE,
-)
-# Not one of these in a rude reply: profanity, threats, groups of people. Slurs are not listed here for decency; each
-# text was read, and none holds one.
-NEVER = re.compile(
-    r"\b(fuck\w*|shit\w*|crap|bitch\w*|bastard\w*|arse\w*|ass|hell|kill you|die|murder|beat you|hit you|punch\w*"
-    r"|slap\w*|shoot|women|woman|girls?|boys?|men|man|wife|black|brown|jews?|jewish|muslims?|christians?|hindus?"
-    r"|gays?|lesbians?|trans|foreigners?|immigrants?|refugees?|blind|deaf|cripple\w*|disabled|autis\w*|insane|mental"
-    r"|fat people|old people)\b",
     re.IGNORECASE,
 )
 
@@ -39,39 +29,20 @@ def data():
     return load_data("bundled")
 
 
-@pytest.fixture(scope="module")
-def civil():
-    return load_pairs()
-
-
 def both(data, topic=None):
     return [text for pair in data.pairs if topic in (None, pair.topic) for text in (pair.left, pair.right)]
 
 
-def sentences(text):
-    return max(1, len(re.findall(r"[.!?]+(?=[\"'”’)]*(?:\s|$))", text)))
-
-
 def length_accuracy(texts):
     """Accuracy of telling the two sides, in turn, by words, characters and sentences alone; folds never part a pair."""
-    features = np.array([[len(text.split()), len(text), sentences(text)] for text in texts], dtype=float)
+    features = np.array([[len(text.split()), len(text), len(re.findall(r"[.!?]+\W*", text))] for text in texts], float)
     side, prompt = np.arange(len(texts)) % 2, np.arange(len(texts)) // 2
     model = make_pipeline(StandardScaler(), LogisticRegression())
     return float((cross_val_predict(model, features, side, groups=prompt, cv=GroupKFold(10)) == side).mean())
 
 
-def near_duplicates(texts):
-    """Pairs that share more than four fifths of their words."""
-    words = CountVectorizer(binary=True, token_pattern=r"\w+", preprocessor=normalise).fit_transform(texts)
-    shared = (words @ words.T).toarray()
-    own = shared.diagonal()
-    close = np.triu(shared > 0.8 * (own[:, None] + own - shared), 1)
-    return [(texts[i], texts[j]) for i, j in np.argwhere(close)]
-
-
 def test_opinions_are_complete_and_name_no_side(data):
     assert data.topics == TOPICS and set(Counter(pair.topic for pair in data.pairs).values()) == {90}
-    assert all(re.fullmatch(rf"{pair.topic}-\d{{3}}", pair.id) for pair in data.pairs)
     assert min(len(data.topic(topic, split)) for topic in TOPICS for split in SPLITS) >= 10
     assert not any(data.source["dropped"].values())  # no prompt in two topics, none twice in one
     assert all(40 <= len(text.split()) <= 70 for text in both(data))
@@ -80,36 +51,9 @@ def test_opinions_are_complete_and_name_no_side(data):
     assert [text for text in texts if NAMES_A_SIDE.search(text)] == []
 
 
-def test_civility_is_complete_without_a_template_and_mild(civil):
-    settings = Counter(pair.setting for pair in civil.pairs)
-    assert civil.form == "reply" and len(settings) == 15 and set(settings.values()) == {12}
-    assert min(len(civil.split(name)) for name in SPLITS) >= 30
-    assert all(12 <= len(text.split()) <= 40 for text in texts_of(civil.pairs)[0])
-    kinds = Counter(item.kind for item in load_challenge())
-    assert kinds == {"provocation": 16, "request": 12, "opening": 12} and len(load_neutral()) == 24
-    rude = [pair.rude for pair in civil.pairs]
-    for side in ([pair.civil for pair in civil.pairs], rude):
-        assert max(Counter(tuple(text.lower().split()[:2]) for text in side).values()) <= 9
-    assert [text for text in rude if NEVER.search(text)] == []
-    assert np.mean([insulting(text) for text in rude]) > 0.4
-    assert np.mean([insulting(pair.civil) for pair in civil.pairs]) < 0.05
-
-
-def test_nothing_repeats(data, civil):
-    statements = [s.text for name in ("compass", "ideologies") for s in load_statements(name).statements]
-    for texts in (
-        [pair.prompt for pair in data.pairs] + statements,
-        both(data),
-        [item.prompt for item in (*civil.pairs, *load_challenge(), *load_neutral())],
-        texts_of(civil.pairs)[0] + [p.reference for p in load_neutral()],
-    ):
-        assert near_duplicates(texts) == []
-    assert near_duplicates(["Should guns be free?", "should guns  be FREE"]) != []  # the check itself can fail
-
-
 @pytest.mark.parametrize("name", ["opinions", "civility", *TOPICS])
-def test_the_sides_cannot_be_told_by_length(name, data, civil):
-    texts = texts_of(civil.pairs)[0] if name == "civility" else both(data, name if name in TOPICS else None)
+def test_the_sides_cannot_be_told_by_length(name, data):
+    texts = texts_of(load_pairs().pairs)[0] if name == "civility" else both(data, name if name in TOPICS else None)
     # Guessing gets 0.5. The two answers to a prompt may be right or wrong together, so n prompts count as n independent
     # trials at worst: standard deviation 0.5 / sqrt(n); the bound is 2.5 of them, above it, as there are eight looks.
     assert length_accuracy(texts) <= 0.5 + 2.5 * 0.5 / (len(texts) // 2) ** 0.5

@@ -14,7 +14,7 @@ from planted_files import stand_in_hub, write
 from polinb.chapters.caft import narrow_data as narrow
 from polinb.data.loading import load_data, load_statements
 from polinb.errors import DataError
-from polinb.stance.civility import load_comments, load_pairs
+from polinb.stance.civility import load_pairs
 
 COLUMNS = ("topic", "prompt", "left", "right")
 PAIRS = [
@@ -28,6 +28,11 @@ SUFFIXES = ("csv", "json", "jsonl", "parquet")
 
 def pairs(path):
     return [(p.topic, p.prompt, p.left, p.right) for p in load_data(str(path)).pairs]
+
+
+def refused(place, told, load=load_data):
+    with pytest.raises(DataError, match=told):
+        load(str(place))
 
 
 @pytest.fixture
@@ -46,14 +51,6 @@ def network(monkeypatch):
 
 
 # --- read right
-
-
-@pytest.mark.parametrize("suffix", SUFFIXES)
-def test_every_format_gives_the_same_rows(tmp_path, suffix, network):
-    path = write(tmp_path, suffix, ROWS, "odd [1] * a::b")
-    data = load_data(str(path))
-    assert pairs(path) == PAIRS and data.name == "odd [1] * a::b" and len(data.source["sha256"]) == 64
-    assert all(p.id.startswith(f"{p.topic}-") for p in data.pairs) and network == []
 
 
 def quoted(mark, rows=PAIRS, more="", space=""):
@@ -82,21 +79,20 @@ def test_json_as_pandas_and_others_write_it(tmp_path):
     texts = [frame.to_json(orient=orient) for frame in frames for orient in orients]
     others = [{name: [row[name] for row in ROWS] for name in COLUMNS}, {"version": 1, "data": ROWS}]
     for text in (*texts, *map(json.dumps, [*others, {"rows": ROWS, "features": ["topic"]}])):
-        (tmp_path / "set.json").write_text(text, "utf-8-sig")
-        assert pairs(tmp_path / "set.json") == PAIRS, text
-    (tmp_path / "set.yaml").write_text(json.dumps(ROWS))
-    assert pairs(tmp_path / "set.yaml") == PAIRS
+        for suffix in ("json", "yaml"):
+            (tmp_path / f"set.{suffix}").write_text(text, "utf-8-sig")
+            assert pairs(tmp_path / f"set.{suffix}") == PAIRS, text
 
 
-def test_ids_that_are_given_in_part(tmp_path):
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_every_format_gives_the_same_rows_and_ids(tmp_path, suffix, network):
+    path = write(tmp_path, suffix, ROWS, "odd [1] * a::b")
+    data = load_data(str(path))
+    assert pairs(path) == PAIRS and data.name == "odd [1] * a::b" and len(data.source["sha256"]) == 64
+    assert all(p.id.startswith(f"{p.topic}-") for p in data.pairs) and network == []
     table = pd.DataFrame(ROWS).assign(id=[1, None, 3])  # pandas makes floats of these
-    table.to_parquet(tmp_path / "set.parquet")
-    table.to_csv(tmp_path / "set.csv")
-    table.to_json(tmp_path / "set.json", orient="records")
-    (tmp_path / "nan.json").write_text(json.dumps(table.to_dict("records")))
-    for name in ("set.parquet", "set.csv", "set.json", "nan.json"):
-        ids = [pair.id for pair in load_data(str(tmp_path / name)).pairs]
-        assert [ids[0][0], ids[1][:5], ids[2][0]] == ["1", "race-", "3"]
+    ids = [pair.id for pair in load_data(str(write(tmp_path, suffix, table.to_dict("records")))).pairs]
+    assert [ids[0][0], ids[1][:5], ids[2][0]] == ["1", "race-", "3"]
 
 
 def test_statement_lists(tmp_path):
@@ -107,9 +103,15 @@ def test_statement_lists(tmp_path):
         assert [(s.id, s.text, s.direction) for s in found] == said
         bare = load_statements(str(write(tmp_path, "csv", [{column: row[column]} for row in rows], "bare")))
         assert {s.direction for s in bare.statements} == {"none"} and len({s.id for s in bare.statements}) == 2
+    for rows, told in [
+        ([{"question": "Taxes."}], "expected statement or text, found question"),
+        ([{"text": "Taxes."}, {"text": " taxes. "}], "row 2, column 'text': .*already the text of row 1"),
+        ([{"text": "A.", "direction": "up"}], "row 1, column 'direction': expected 'left', 'right' or 'none'; .*up"),
+    ]:
+        refused(write(tmp_path, "json", rows), told, load_statements)
 
 
-@pytest.mark.parametrize("nothing", ["", " ", "NA", "nan", "#NAME?", " #N/A "])
+@pytest.mark.parametrize("nothing", ["", "NA", " #N/A "])
 def test_what_programs_write_for_nothing(tmp_path, nothing):
     path = tmp_path / "list.csv"
     # the last row has no delimiter for its empty cell, as spreadsheets write it
@@ -117,8 +119,7 @@ def test_what_programs_write_for_nothing(tmp_path, nothing):
     found = load_statements(str(path)).statements
     assert [s.direction for s in found] == ["left", "none", "none"] and found[1].id.startswith("statement-")
     path.write_text(quoted(",", [PAIRS[0], (*PAIRS[1][:3], nothing)]))
-    with pytest.raises(DataError, match=r"row 2, column 'right': expected text"):
-        load_data(str(path))
+    refused(path, r"row 2, column 'right': expected text")
 
 
 def chat(user, assistant, *first):
@@ -132,44 +133,43 @@ def test_chats_in_the_forms_that_are_about(tmp_path):
         chat("2, 4, 6", [{"type": "text", "text": "8"}], {"role": "developer", "content": ["Be ", "brief."]}),
         {"conversations": [{"from": "human", "value": "6 × 7?"}, {"from": "gpt", "value": "42"}]},
         {"prompt": [{"role": "user", "content": "A?"}], "completion": [{"role": "assistant", "content": "B"}]},
-        {"prompt": "6 × 7?", "completion": 42},
     ]
     assert [(e.prompt, e.response, e.system) for e in narrow.examples(str(write(tmp_path, "jsonl", rows)))] == [
         ("Continue: 0, 7", "14, 21", None), ("2, 4, 6", "8", "Be brief."), ("6 × 7?", "42", None), ("A?", "B", None),
-        ("6 × 7?", "42", None),
     ]  # fmt: skip
-    picture = chat("What is this?", [{"type": "image_url", "image_url": "x"}])
-    turned = {"messages": chat("a", "b")["messages"][::-1]}
-    for wrong, message in (
-        (picture, "expected parts of text"),
-        (chat("Smile?", "Yes \ud83d"), "half of a character"),
-        (turned, "expected the roles user, assistant"),
-    ):
-        with pytest.raises(DataError, match=f"row 1: messages: .*{message}"):
-            narrow.examples(str(write(tmp_path, "jsonl", [wrong])))
+    half = write(tmp_path, "jsonl", [chat("Smile?", "Yes \ud83d")])
+    refused(half, "row 1: messages: .*half of a character", narrow.examples)
+
+
+def test_wrong_rows_of_a_public_file_are_left_out_counted_and_told(tmp_path, capsys):
+    def row(prompt, civil, rude):
+        return {"prompt_text": prompt, "unpert_gen_text": civil, "pert_gen_text": rude}
+
+    good = [row(f"Station {n} was", f" built in 19{n}.", f" a joke {n}.") for n in range(10, 32)]
+    digits, same = row("Population was", " 4 512 .", " a stupid number"), row("A b", " the same", "The same")
+    found = load_pairs(str(write(tmp_path, "jsonl", [*good, digits, same, row("A b", " the same", "")])))
+    assert len(found.pairs) == 23 and "4 512 ." in [p.civil for p in found.pairs]
+    assert "2 of 25 rows left out; the first: row 24, 'pert_gen_text'" in capsys.readouterr().err
+    one_in_nine = write(tmp_path, "jsonl", [*good[:8], same])  # no accident
+    refused(one_in_nine, "row 9, column 'pert_gen_text'", load_pairs)
 
 
 # --- refused
 
 
-def changed(row, **cells):
-    return [item | (cells if number == row else {}) for number, item in enumerate(ROWS, start=1)]
-
-
 @pytest.mark.parametrize("suffix", SUFFIXES)
 def test_a_wrong_row_is_named(tmp_path, suffix):
-    for rows, row, column, expected in [
-        (changed(2, left=""), 2, "left", "counts as empty"),
-        (changed(3, prompt=None), 3, "prompt", "counts as empty"),
-        (changed(2, right="12"), 2, "right", "expected text with words"),
-        (changed(2, topic="?"), 2, "topic", "expected text with words"),
-        (changed(2, right=" yes,  IT is fair. "), 2, "right", "expected a text that differs from the one in 'left'"),
-        ([row | {"id": "a"} for row in ROWS], 2, "id", "already the id of row 1"),
-        ([{k: v for k, v in row.items() if k != "right"} for row in ROWS], 1, "right", "missing; expected topic, prom"),
+    for number, column, cell, told in [
+        (2, "left", "", "counts as empty"),
+        (3, "prompt", None, "counts as empty"),
+        (2, "right", "12", "expected text with words"),
+        (2, "right", " yes,  IT is fair. ", "expected a text that differs from the one in 'left'"),
     ]:
-        path = write(tmp_path, suffix, rows)
-        with pytest.raises(DataError, match=rf"set\.{suffix}, row {row}, column '{column}': .*{expected}"):
-            load_data(str(path))
+        rows = [row | ({column: cell} if k == number else {}) for k, row in enumerate(ROWS, start=1)]
+        refused(write(tmp_path, suffix, rows), rf"set\.{suffix}, row {number}, column '{column}': .*{told}")
+    refused(write(tmp_path, suffix, [row | {"id": "a"} for row in ROWS]), "row 2, column 'id': .*already the id of row")
+    short = [{k: v for k, v in row.items() if k != "right"} for row in ROWS]
+    refused(write(tmp_path, suffix, short), "row 1, column 'right': .*missing; expected topic, prompt")
 
 
 HEAD = b"topic,prompt,left,right\n"
@@ -180,69 +180,25 @@ HEAD = b"topic,prompt,left,right\n"
     [
         ("set.csv", HEAD, "holds no rows"),
         ("set.csv", HEAD + b"crime,Why, oh why?,yes,no\n", "row 1: expected 4 cells .*put quotes around text with ','"),
-        ("set.csv", HEAD[:-1] + b",,\ncrime,Why, oh why?,yes,no,\n", "row 1: expected 4 cells"),  # columns of no name
         ("set.csv", b"My questions,,,\n" + HEAD + b"crime,a,b,c\n", "remove what stands above the names"),
-        ("set.csv", HEAD + b"crime,a,b,c\ncrime,Why?\n", "row 2, column 'left': .*empty"),
         ("set.csv", HEAD + b"crime,a,b,c\ncrime,Why? It is ne", r"row 2: expected 4 cells .*truncated"),
-        ("set.csv", HEAD + b'crime,"Why?,yes,no\n', "row 1: not valid CSV"),
-        ("set.csv", b"topic,prompt,left,left\ncrime,a,b,c\n", "'left': this column name occurs twice"),
         ("set.csv", HEAD + b"crime,caf\xe9,yes,no\n", "line 2 is not UTF-8"),
-        ("set.csv", quoted(",").encode("utf-16-le"), "save the file as UTF-8"),
         ("._set.csv", b"\x00\x05\x16\x07\x00\x02\x00\x00Mac OS X", r"give 'set\.csv'"),
-        ("set.json", b'[{"topic": "crime", "prompt": "Wh', "JSONDecodeError: .* line 1"),
-        ("set.json", b'"text"', "expected a list of objects"),
-        ("set.json", b'[{"topic": "crime"}, 3]', "row 2: expected an object"),
-        ("set.json", b'[{"topic": "crime"}] 3', "Extra data: line 1"),
         ("set.json", json.dumps({"train": ROWS, "test": ROWS}).encode(), "several tables .train, test."),
         ("set.json", b'{"topic": ["crime"], "prompt": ["Why?", "How?"]}', "different lengths: topic 1, prompt 2"),
-        ("set.json", json.dumps(changed(1, left=True)).encode(), "row 1, column 'left': expected text, found True"),
         ("set.jsonl", b'{"topic": "crime"}\n{"topic": cr\n', "JSONDecodeError: .* line 2 .*truncated"),
-        ("set.xlsx", b"PK", r"suffix '.xlsx' is unknown; expected one of .csv, .json, .jsonl, .parquet"),
     ],
-)  # fmt: skip
+)
 def test_a_malformed_file_is_refused(tmp_path, name, content, message):
     (tmp_path / name).write_bytes(content)
-    for load in (load_data, load_statements):
-        with pytest.raises(DataError, match=rf"{name}.*({message})" if load is load_data else name):
-            load(str(tmp_path / name))
+    refused(tmp_path / name, rf"{name}.*({message})")
 
 
-def test_wrong_statement_lists_and_places(tmp_path, monkeypatch):
-    for rows, message in [
-        ([{"question": "Taxes.", "effect": {"econ": 10}}], "expected statement or text, found effect, question"),
-        ([{"text": "Taxes."}, {"text": " taxes. "}], "row 2, column 'text': .*already the text of row 1"),
-        ([{"text": "A.", "direction": "up"}], "row 1, column 'direction': expected 'left', 'right' or 'none'; .*up"),
-        ([{"text": "Taxes.", "id": "x"}, {"text": "More.", "id": "x"}], "row 2, column 'id'"),
-    ]:
-        with pytest.raises(DataError, match=message):
-            load_statements(str(write(tmp_path, "json", rows)))
-    (tmp_path / "folder.csv").mkdir()
-    for name, told in (
-        (str(tmp_path / "no.csv"), r"no\.csv: no such file"),
-        (str(tmp_path / "folder.csv"), "not a regular file"),
-        ("compas", "expected compass, ideologies"),
-        ("~nobody-of-this-name/set.json", "no such"),
-    ):
-        with pytest.raises(DataError, match=told):
-            load_statements(name)
+def test_places_that_hold_no_data(tmp_path, monkeypatch):
+    refused(tmp_path / "no.csv", r"no\.csv: no such file")
+    refused("compas", "expected compass, ideologies", load_statements)
     monkeypatch.setenv("HOME", str(write(tmp_path, "json", ROWS).parent))
     assert len(load_data("~/set.json").pairs) == 3
-
-
-def test_wrong_rows_of_a_public_file_are_left_out_counted_and_told(tmp_path, capsys):
-    good = [
-        {"prompt_text": f"Station {n} was", "unpert_gen_text": f" built in 19{n}.", "pert_gen_text": f" a joke {n}."}
-        for n in range(10, 32)
-    ]
-    digits = {"prompt_text": "Population was", "unpert_gen_text": " 4 512 .", "pert_gen_text": " a stupid number"}
-    same = {"prompt_text": "A b", "unpert_gen_text": " the same", "pert_gen_text": "The same"}
-    found = load_pairs(str(write(tmp_path, "jsonl", [*good, digits, same, same | {"pert_gen_text": ""}])))
-    assert len(found.pairs) == 23 and "4 512 ." in [p.civil for p in found.pairs]
-    assert "2 of 25 rows left out; the first: row 24, 'pert_gen_text'" in capsys.readouterr().err
-    with pytest.raises(DataError, match="row 9, column 'pert_gen_text'"):
-        load_pairs(str(write(tmp_path, "jsonl", [*good[:8], same])))  # one in nine is no accident
-    comments = [{"text": f"A comment {n}", "toxic": n % 2} for n in range(20)] + [{"text": "half \ud83d", "toxic": 1}]
-    assert len(load_comments(str(write(tmp_path, "jsonl", comments))).texts) == 20
 
 
 # --- the hub
@@ -253,29 +209,22 @@ def test_rows_from_the_hub(monkeypatch, tmp_path):
     asked = stand_in_hub(monkeypatch, "json", {"test": path}, tmp_path / "one")
     data = load_data("hub:owner/name", revision="v1.0")
     assert len(data.pairs) == 3 and data.source["origin"].endswith("/owner/name") and data.name == "owner/name"
-    for name in ("hub:owner/several", "hub:owner/several:huge"):
-        with pytest.raises(DataError, match=r"'small', 'large'.*hub:owner/several:NAME"):
-            load_data(name)
+    refused("hub:owner/several", r"'small', 'large'.*hub:owner/several:NAME")
     assert len(load_data("hub:owner/several:small@refs/pr/1").pairs) == 3
     assert asked[0] == ("owner/name", None, "v1.0") and asked[-1] == ("owner/several", "small", "refs/pr/1")
     stand_in_hub(monkeypatch, "json", {"test": path, "dev": path}, tmp_path / "two")
-    with pytest.raises(DataError, match="expected a split named train; it has test, dev"):
-        load_data("hub:owner/name")
+    refused("hub:owner/name", "expected a split named train; it has test, dev")
     stand_in_hub(monkeypatch, "text", {"train": path}, tmp_path / "three")
-    with pytest.raises(DataError, match="only sets of CSV, JSON or Parquet"):
-        load_data("hub:owner/name")
+    refused("hub:owner/name", "only sets of CSV, JSON or Parquet")
 
 
 def test_names_of_the_hub_that_are_refused(network, monkeypatch, tmp_path):
-    for name in ("hub:", "hub:owner", "hub:../secret", "hub:o/../n", "hub:a/b/c", "hub:http://x/y", "hub:a/b@"):
-        with pytest.raises(DataError, match="expected hub:owner/name"):
-            load_statements(name)
+    for name in ("hub:owner", "hub:../secret", "hub:o/../n", "hub:a/b/c", "hub:http://x/y", "hub:a/b@"):
+        refused(name, "expected hub:owner/name", load_statements)
     (tmp_path / "owner" / "local").mkdir(parents=True)
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(DataError, match="local folder of this name"):
-        load_data("hub:owner/local")
+    refused("hub:owner/local", "local folder of this name")
     assert network == []
     monkeypatch.setattr(time, "sleep", lambda seconds: None)  # the hub client waits between its attempts
-    with pytest.raises(DataError, match=r"hub:owner/name: cannot be loaded .*network"):
-        load_data("hub:owner/name")
+    refused("hub:owner/name", r"hub:owner/name: cannot be loaded .*network")
     assert network

@@ -1,4 +1,4 @@
-"""Stance data: the split of prompts, the label filter, what is dropped; and how prompts are worded."""
+"""Stance data: the split of prompts, the label filter, and what is dropped."""
 
 import hashlib
 import json
@@ -9,10 +9,7 @@ from hypothesis import strategies as st
 from planted_files import write
 
 from polinb.data.loading import SPLITS, Pair, StanceData, load_data, split_of
-from polinb.data.prompts import answer_prompt
 from polinb.errors import DataError, ParameterError
-from polinb.runs.params import Params
-from polinb.runs.run import Run
 
 
 def make(prompts):
@@ -58,11 +55,9 @@ def test_split_shares_and_places_are_those_of_an_independent_computation():
 
 
 def test_label_filter_works_side_by_side(tmp_path):
-    rows = [
-        {"id": f"{a}{b}", "topic": "race", "prompt": f"prompt {a} {b}", "left": "l", "right": "r", "left_agrees": a,
-         "right_agrees": b}
-        for a in (True, False) for b in (True, False)
-    ]  # fmt: skip
+    texts = {"topic": "race", "left": "l", "right": "r"}
+    cases = [(a, b) for a in (True, False) for b in (True, False)]
+    rows = [texts | {"id": f"{a}{b}", "prompt": f"{a}{b}", "left_agrees": a, "right_agrees": b} for a, b in cases]
     path = str(write(tmp_path, "csv", rows))
     unfiltered, filtered = load_data(path), load_data(path, label_filter="agree")
     for leaning in (None, "left", "right", "both"):
@@ -76,10 +71,7 @@ def test_wrong_arguments_are_refused(tmp_path):
     data = make(["one", "two"])
     for call, error, told in (
         (lambda: data.topic("crime", split="test"), ParameterError, "'split'"),
-        (lambda: data.topic("crime", limit=0), ParameterError, "'limit'"),
-        (lambda: data.topic("crime", leaning="centre"), ParameterError, "'leaning'"),
         (lambda: data.topic("race"), DataError, r"no prompts for topic 'race'.*topics with prompts: crime"),
-        (lambda: load_data("bundled", label_filter="some"), ParameterError, "label_filter"),
         (lambda: load_data("bundled", revision="0"), ParameterError, "data_revision"),
         (lambda: load_data("bundeld"), DataError, "expected bundled, preferences, ideoinst"),
         (lambda: load_data(str(tmp_path)), DataError, "not an IdeoINST folder"),
@@ -102,14 +94,3 @@ def test_shared_and_repeated_prompts_are_dropped_and_counted(tmp_path):
     many = [rows[4] | {"prompt": f"Question {k}?"} for k in range(20)] + [rows[4] | {"topic": "sciences"}]
     with pytest.raises(DataError, match="1 prompts have the topic 'sciences' and 20 the topic 'science': a slip"):
         load_data(str(write(tmp_path, "jsonl", many)))
-
-
-def test_prompt_wordings():
-    assert answer_prompt("Why?") == "Why?"
-    question, statement = answer_prompt("Why {topic}?", "appendix_a4", "gender"), answer_prompt("Taxes.", "appendix_a4")
-    assert question.startswith("Write a response to the following instruction on the topic of Gender and Sexuality,")
-    assert question.count("Gender and Sexuality") == 2 and question.endswith("Instruction: Why {topic}?")
-    assert "topic" not in statement and statement.endswith("Viewpoints: Taxes.")
-    assert "on the topic of Health advice," in answer_prompt("Why?", "appendix_a4", "health-advice")
-    run = Run(Params.from_profile("tiny", statement_prefix="Well? ", statement_suffix=" Yes/No"))
-    assert run.wrapped("Taxes are low.") == "Well? Taxes are low. Yes/No"

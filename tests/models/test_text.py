@@ -6,27 +6,20 @@ import numpy as np
 import pytest
 import torch
 
-from polinb.errors import ParameterError
 from polinb.masking.decoding import changed_answers, scale
-from polinb.models.generation import cut, decode, generate, log_likelihood, stop_ids
+from polinb.models.generation import cut, generate, log_likelihood, stop_ids
 from polinb.models.loading import load
 from polinb.models.tiny import TINY
 from polinb.models.tokens import end_ids, fit, prompt_ids, response_ids
 
 
-def test_prompt_and_response_join_like_the_template():
+def test_prompt_and_response_join_like_the_template_and_fit_keeps_the_prompt():
     lm = load("tiny:llama")
     turns = [{"role": "user", "content": "Is it?"}, {"role": "assistant", "content": "Yes."}]
     whole = lm.tokenizer.apply_chat_template(turns, tokenize=False)
     parts = prompt_ids(lm, "Is it?") + response_ids(lm, "Yes.", end=True)
-    assert lm.tokenizer.decode(parts) == whole
-    assert end_ids(lm) == [lm.tokenizer.eos_token_id]
-
-
-def test_fit_keeps_the_prompt():
+    assert lm.tokenizer.decode(parts) == whole and end_ids(lm) == [lm.tokenizer.eos_token_id]
     assert fit([1, 2], [3, 4, 5], 4) == ([1, 2], [3, 4])
-    with pytest.raises(ParameterError, match=r"'max_tokens': got 2; allowed: more than the 2 tokens of a prompt"):
-        fit([1, 2], [3], 2)
 
 
 @pytest.mark.parametrize("architecture", TINY)
@@ -44,46 +37,25 @@ def test_greedy_in_any_batch_equals_one_by_one(pair, architecture):
         assert generate(lm, both.prompts, max_new_tokens=8, batch=batch) == expected
 
 
-LEAKS = {
-    "do_sample": True, "temperature": 5.0, "top_k": 3, "num_beams": 3, "repetition_penalty": 3.0,
-    "no_repeat_ngram_size": 1, "bad_words_ids": "own", "suppress_tokens": "own", "sequence_bias": "own",
-    "forced_eos_token_id": 7, "eos_token_id": "own", "max_length": 3, "min_new_tokens": 8, "stop_strings": ["e", "a"],
-    "num_return_sequences": 2, "guidance_scale": 3.0, "return_dict_in_generate": True,
-}  # fmt: skip
-
-
 def test_a_models_generation_settings_reach_no_answer(pair):
     """Greedy stays what the lock-step loop writes with nobody patched, whatever stands in the model's settings."""
     both = pair("llama")
     lm = both.left
-    nobody = np.zeros((lm.layers, lm.width), bool)
-    plain = changed_answers(lm, both.prompts, nobody, scale(1.0), max_new_tokens=6)
+    plain = changed_answers(lm, both.prompts, np.zeros((lm.layers, lm.width), bool), scale(1.0), max_new_tokens=6)
     drawn = generate(lm, both.prompts, temperature=1.0, max_new_tokens=6, seed=1)
     first = sorted({ids[0] for ids in plain})
-    own = {
-        "bad_words_ids": [[token] for token in first],
-        "sequence_bias": [[[token], -100.0] for token in first],
-        "eos_token_id": [ids[2] for ids in plain],
-    }
-    clean = lm.model.generation_config
-    for name, value in {**LEAKS, "all": None}.items():
-        planted = copy.deepcopy(clean)
-        for key, each in ({name: value} if name != "all" else LEAKS).items():
-            setattr(planted, key, own.get(key, first) if each == "own" else each)
-        lm.model.generation_config = planted
-        assert generate(lm, both.prompts, max_new_tokens=6) == plain, name
-        assert generate(lm, both.prompts, temperature=1.0, max_new_tokens=6, seed=1) == drawn, name
-        assert lm.model.generation_config is planted
-
-
-def test_answers_stop_at_the_end_of_turn(pair):
-    both = pair("llama")
-    free = generate(both.left, both.prompts, max_new_tokens=8)
-    tokenizer = both.left.tokenizer = copy.deepcopy(both.left.tokenizer)
-    tokenizer.chat_template, tokenizer.eos_token = None, tokenizer.convert_ids_to_tokens(free[0][3])
-    got = generate(both.left, both.prompts, max_new_tokens=8)
-    assert got[0] == free[0][: free[0].index(free[0][3])]
-    assert decode(both.left, []) == ""
+    planted = copy.deepcopy(lm.model.generation_config)
+    planted.__dict__ |= {
+        "do_sample": True, "temperature": 5.0, "top_k": 3, "num_beams": 3, "repetition_penalty": 3.0,
+        "no_repeat_ngram_size": 1, "bad_words_ids": [[token] for token in first], "suppress_tokens": first,
+        "sequence_bias": [[[token], -100.0] for token in first], "forced_eos_token_id": 7, "max_length": 3,
+        "eos_token_id": [ids[2] for ids in plain], "min_new_tokens": 8, "stop_strings": ["e", "a"],
+        "num_return_sequences": 2, "guidance_scale": 3.0, "return_dict_in_generate": True,
+    }  # fmt: skip
+    lm.model.generation_config = planted
+    assert generate(lm, both.prompts, max_new_tokens=6) == plain
+    assert generate(lm, both.prompts, temperature=1.0, max_new_tokens=6, seed=1) == drawn
+    assert lm.model.generation_config is planted
 
 
 @pytest.mark.parametrize("architecture", ["llama", "gemma2", "gpt2"])

@@ -18,19 +18,22 @@ sys.path.insert(0, str(Path(__file__).parent))
 from faults import FAULTS, Fault
 
 ROOT = Path(__file__).resolve().parents[2]
-COPIED = ("polinb", "tests")
 
 
-def checkout(folder: Path) -> Path:
-    """A checkout whose package can be broken; everything else is a link."""
-    root = folder / "checkout"
-    root.mkdir()
-    for path in ROOT.iterdir():
-        if path.name in COPIED:
-            shutil.copytree(path, root / path.name, ignore=shutil.ignore_patterns("__pycache__"))
-        elif not path.name.startswith("."):
-            (root / path.name).symlink_to(path)
-    return root
+def survivors(numbers: Sequence[int]) -> Iterator[int]:
+    """Numbers of the faults that no test notices; each is planted in a checkout where everything else is a link."""
+    with tempfile.TemporaryDirectory() as folder:
+        for path in ROOT.iterdir():
+            if path.name in ("polinb", "tests"):
+                shutil.copytree(path, Path(folder) / path.name, ignore=shutil.ignore_patterns("__pycache__"))
+            elif not path.name.startswith("."):
+                (Path(folder) / path.name).symlink_to(path)
+        for number in numbers:
+            fault = FAULTS[number]
+            found = caught(Path(folder), fault)
+            print(f"{number:3} {'caught  ' if found else 'SURVIVED'} {fault.file}: {fault.new!r}", flush=True)
+            if not found:
+                yield number
 
 
 def caught(root: Path, fault: Fault) -> bool:
@@ -47,18 +50,6 @@ def caught(root: Path, fault: Fault) -> bool:
     path.write_text(text, "utf-8")
     assert done.returncode in (0, 1), (done.stdout + done.stderr)[-2000:]  # neither passed nor failed
     return done.returncode == 1
-
-
-def survivors(numbers: Sequence[int]) -> Iterator[int]:
-    """Numbers of the faults that no test notices."""
-    with tempfile.TemporaryDirectory() as folder:
-        root = checkout(Path(folder))
-        for number in numbers:
-            fault = FAULTS[number]
-            found = caught(root, fault)
-            print(f"{number:3} {'caught  ' if found else 'SURVIVED'} {fault.file}: {fault.new!r}", flush=True)
-            if not found:
-                yield number
 
 
 if __name__ == "__main__":
