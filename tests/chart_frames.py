@@ -72,17 +72,14 @@ def share() -> pd.DataFrame:
     return pd.DataFrame({"type": ["G", "S"], "percent": [4.0, 1.0], "paper": [4.35, 0.65]})
 
 
-def rates(panels: bool = False, size: int = 300) -> pd.DataFrame:
+def rates(size: int = 300) -> pd.DataFrame:
     rng, parts = np.random.default_rng(0), []
     truth = np.arange(size) < size // 5
-    for panel in ("one", "two") if panels else ("one",):
-        for method, shift in (("PNLAC", 1.5), ("guess", 0.0)):
-            score = rng.normal(size=size) + shift * truth
-            fpr, tpr, _ = roc_curve(truth, score, drop_intermediate=False)
-            area = roc_auc_score(truth, score)
-            parts.append(pd.DataFrame({"fpr": fpr, "tpr": tpr, "method": method, "panel": panel, "auc": area}))
-    frame = pd.concat(parts, ignore_index=True)
-    return frame if panels else frame.drop(columns="panel")
+    for method, shift in (("PNLAC", 1.5), ("guess", 0.0)):
+        score = rng.normal(size=size) + shift * truth
+        fpr, tpr, _ = roc_curve(truth, score, drop_intermediate=False)
+        parts.append(pd.DataFrame({"fpr": fpr, "tpr": tpr, "method": method, "auc": roc_auc_score(truth, score)}))
+    return pd.concat(parts, ignore_index=True)
 
 
 def lines(panels: bool = False) -> pd.DataFrame:
@@ -98,10 +95,9 @@ def trade() -> pd.DataFrame:
     return frame.assign(x_low=frame.x - 0.1, x_high=frame.x + 0.2, y_low=frame.y - 0.05, y_high=frame.y + 0.04)
 
 
-def shares(grouped: bool = False) -> pd.DataFrame:
+def shares() -> pd.DataFrame:
     frame = pd.DataFrame({"label": ["whole", "general (G)", "attention", "random"], "value": [0.8, 0.3, np.nan, -0.05]})
-    frame = frame.assign(low=[0.7, 0.2, np.nan, np.nan], high=[0.9, 0.4, 0.3, 0.1])
-    return pd.concat([frame.assign(by="left"), frame.assign(by="right")]) if grouped else frame
+    return frame.assign(low=[0.7, 0.2, np.nan, np.nan], high=[0.9, 0.4, 0.3, 0.1])
 
 
 def parts() -> pd.DataFrame:
@@ -153,10 +149,8 @@ MAKERS: dict[str, Callable[[], Any]] = {
     "coupling_heatmap_bounded": lambda: charts.coupling_heatmap(bounded()),
     "gamma_slider": lambda: charts.gamma_slider(raw_scores(), 5.0),
     "gamma_curve_one": lambda: charts.gamma_curve(gammas(False), gammas(False), theirs().query("topic == 'crime'")),
-    "roc_panels": lambda: charts.roc(rates(panels=True)),
     "curve_log": lambda: charts.curve(lines(), "examples", "shift", log_x=True),
     "curve_panels": lambda: charts.curve(lines(panels=True), "γ (%)", "coupling R"),
-    "bars_grouped": lambda: charts.bars(shares(grouped=True), "share of the shift"),
 }
 
 

@@ -25,10 +25,7 @@ def _own_store(tmp_path, monkeypatch):
 
 
 def pytest_collection_modifyitems(items):
-    """The built book takes minutes: one process begins with it, and no other asks for it before the rest is done.
-
-    Among those that do, the longest file comes first.
-    """
+    """The built book takes minutes: one process begins with it, and no other asks for it before the rest is done."""
     last, first = ("browser", "golden"), ("test_notebooks.py", "test_pages.py")
     items.sort(key=lambda item: (item.path.parent.name in last, item.path.name not in first))
 
@@ -91,8 +88,6 @@ def two_topics(tmp_path_factory):
 
 @dataclass(frozen=True)
 class BuiltBook:
-    """A built book: its pages, the checkout they were built in, and the store of results they show."""
-
     html: Path
     root: Path
     store: Path | None
@@ -101,7 +96,7 @@ class BuiltBook:
 
 @pytest.fixture(scope="session")
 def shared(tmp_path_factory):
-    """A folder of this test run, the same for all of its processes."""
+    """A folder of this test run, the same for all its processes."""
     own = tmp_path_factory.getbasetemp()
     return own.parent if os.environ.get("PYTEST_XDIST_WORKER") else own
 
@@ -114,11 +109,7 @@ def book_store(shared):
 
 @pytest.fixture(scope="session")
 def built_book(shared, book_store):
-    """The whole book on the tiny profile, made once (minutes with an empty store): :class:`BuiltBook`.
-
-    ``POLINB_TEST_BOOK=FOLDER`` takes the pages in FOLDER instead (such as ``_build/html``), to look at any built book;
-    what compares pages with results is then skipped.
-    """
+    """The whole book on the tiny profile, made once (minutes); ``POLINB_TEST_BOOK=FOLDER`` takes the pages there."""
     given = os.environ.get("POLINB_TEST_BOOK")
     if given:
         html = Path(given).resolve()
@@ -137,11 +128,9 @@ def build(root, store):
     whole_checkout(root)
     (root / "_build" / "html").mkdir(parents=True)
     (root / "_build" / "html" / "index.html").touch()  # else the reference run's pages are built first
-    # in a process of its own: a browser's event loop may be running in this one
-    command = [sys.executable, str(Path(__file__).with_name("forked_book.py")), "book", "--profile", "tiny"]
+    maker = str(Path(__file__).with_name("forked_book.py"))
+    command = [sys.executable, maker, "book", "--profile", "tiny", "--chapters", "all"]
     environment = os.environ | {"POLINB_STORE": str(store), "PYTHONPATH": str(root), "PYTHONHASHSEED": "0"}
     environment |= {"IPYTHONDIR": str(root / "ipython")}
-    done = subprocess.run(
-        [*command, "--chapters", "all"], cwd=root, env=environment, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, f"make book PROFILE=tiny CHAPTERS=all: {(done.stdout + done.stderr)[-5000:]}"
+    done = subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, (done.stdout + done.stderr)[-5000:]

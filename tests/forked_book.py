@@ -1,8 +1,4 @@
-"""The maker of the book, but each chapter is executed in a fork of this process instead of by a kernel of its own.
-
-The same notebooks come out (``tests/book/test_notebooks.py`` compares one with papermill's); what is saved is loading
-the libraries twenty times, half of the time of a book on tiny models.
-"""
+"""The maker of the book, but each chapter runs in a fork of this process: loading libraries once halves the time."""
 
 import contextlib
 import io
@@ -27,8 +23,6 @@ OUTPUTS = []
 
 
 class Hook(DisplayHook):
-    """Keeps the value of a cell's last line as its output."""
-
     def write_output_prompt(self):
         pass
 
@@ -37,8 +31,6 @@ class Hook(DisplayHook):
 
 
 class Publisher(DisplayPublisher):
-    """Keeps what a cell displays as its outputs."""
-
     def publish(self, data, metadata=None, **options):
         OUTPUTS.append(new_output("display_data", data, metadata=metadata or {}))
 

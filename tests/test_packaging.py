@@ -1,6 +1,5 @@
 """pyproject, the locks, environment.yml and the documents agree, and hold no machine's addresses."""
 
-import ast
 import re
 import shutil
 import subprocess
@@ -47,21 +46,6 @@ def test_every_dependency_is_locked_at_a_version_that_fits() -> None:
         assert name in locked and locked[name] in requirement.specifier, f"{requirement}: run make lock"
 
 
-def test_every_imported_library_is_a_declared_dependency() -> None:
-    declared = {canonicalize_name(Requirement(x).name) for x in PROJECT["project"]["dependencies"]}
-    homes = metadata.packages_distributions()
-    for path in sorted((ROOT / "polinb").rglob("*.py")):
-        imported: set[str] = set()
-        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
-            if isinstance(node, ast.Import):
-                imported |= {alias.name.split(".")[0] for alias in node.names}
-            elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
-                imported.add(node.module.split(".")[0])
-        for name in sorted(imported - set(sys.stdlib_module_names) - {"polinb"}):
-            owners = {canonicalize_name(owner) for owner in homes.get(name, [])}
-            assert owners & declared, f"{path.name} imports {name}, which pyproject.toml does not name"
-
-
 def test_the_locks_hold_pins_for_a_cpu_and_a_cuda_machine_alike() -> None:
     locked, bare = pins("requirements.lock"), pins("requirements-nodeps.lock")
     assert not [name for name in locked if re.match(r"nvidia-|cuda-|triton|pytorch-triton", name)]
@@ -79,7 +63,7 @@ def test_set_up_files_name_no_host_and_no_machine() -> None:
         assert not bad.search(path.read_text("utf-8")), path.name
 
 
-def test_supported_pythons_and_locks_are_the_same_everywhere() -> None:
+def test_supported_pythons_are_the_same_everywhere() -> None:
     allowed = SpecifierSet(PROJECT["project"]["requires-python"])
     minors = [minor for minor in range(40) if f"3.{minor}.0" in allowed]
     setup = (ROOT / ".ci/setup").read_text("utf-8")
@@ -88,14 +72,9 @@ def test_supported_pythons_and_locks_are_the_same_everywhere() -> None:
     asked = {name: metadata.metadata(name).get("Requires-Python") or "" for name in pins("requirements.lock")}
     assert {name: asks for name, asks in asked.items() if oldest not in SpecifierSet(asks)} == {}
     assert PROJECT["tool"]["mypy"]["python_version"] == f"3.{minors[0]}"
-    assert PROJECT["tool"]["ruff"]["target-version"] == f"py3{minors[0]}"
-    conda = (ROOT / "environment.yml").read_text("utf-8")
-    found = yaml.safe_load(conda)["dependencies"]
+    found = yaml.safe_load((ROOT / "environment.yml").read_text("utf-8"))["dependencies"]
     (python,) = [item for item in found if isinstance(item, str) and item.startswith("python ")]
     assert SpecifierSet(python.removeprefix("python ")) == allowed
-    # no version is written twice: pip takes the lock, and the project itself
-    assert {"pip": ["-r requirements.lock", "-e ."]} in found
-    assert "pip install --no-deps -r requirements-nodeps.lock" in conda
 
 
 def test_relative_links_of_the_documents_lead_somewhere() -> None:
@@ -108,25 +87,15 @@ def test_citation_and_licence() -> None:
     cited = yaml.safe_load((ROOT / "CITATION.cff").read_text("utf-8"))
     page = (ROOT / "book" / "cite.md").read_text("utf-8")
     own = dict(re.findall(r"^  (\w+) = \{(.*)\},?$", page[page.index("@software") :], re.M))
-    assert own["title"] == cited["title"] and own["author"].strip("{}") == cited["authors"][0]["name"]
     assert own["version"].strip("{}") == str(cited["version"]) == polinb.__version__
     assert own["license"] == PROJECT["project"]["license"] == " AND ".join(cited["license"])
-    for name in PROJECT["project"]["license-files"]:
-        assert (ROOT / name).is_file()
 
 
-def test_workflows_run_targets_of_make_and_may_only_read() -> None:
-    targets = set(re.findall(r"^([a-z-]+)(?: [a-z-]+)*:", (ROOT / "Makefile").read_text("utf-8"), re.M))
+def test_workflows_may_only_read_and_use_no_foreign_action() -> None:
     for path in (ROOT / ".github" / "workflows").glob("*.yml"):
-        told = yaml.load(path.read_text("utf-8"), yaml.BaseLoader)  # every word is text: "on" is a key, not True
-        assert {"name", "on", "jobs"} <= set(told) and told["permissions"] == {"contents": "read"}, path.name
-        for job in told["jobs"].values():
-            assert job["runs-on"] and set(job.get("needs", "").split()) <= set(told["jobs"]), path.name
-            for step in job["steps"]:
-                if "run" in step:
-                    assert step["run"].split()[0] == "make" and step["run"].split()[1] in targets
-                else:
-                    assert re.fullmatch(r"actions/[\w-]+@v\d+", step["uses"])
+        text = path.read_text("utf-8")
+        assert yaml.safe_load(text)["permissions"] == {"contents": "read"}, path.name
+        assert all(re.fullmatch(r"actions/[\w-]+@v\d+", used) for used in re.findall(r"uses: *(\S+)", text))
 
 
 def test_a_wheel_carries_the_package_and_its_data(tmp_path: Path) -> None:

@@ -15,11 +15,6 @@ import sys
 import tempfile
 from pathlib import Path
 
-# One thread and one set of instructions, before numpy and torch are loaded: they decide how a sum is rounded.
-os.environ.update(OMP_NUM_THREADS="1", TQDM_DISABLE="1", TOKENIZERS_PARALLELISM="false")
-if Path("/proc/cpuinfo").is_file() and " avx2" in Path("/proc/cpuinfo").read_text():
-    os.environ.setdefault("ATEN_CPU_CAPABILITY", "avx2")
-
 import nbformat
 
 HERE = Path(__file__).resolve().parent
@@ -50,18 +45,6 @@ def shown_data(notebook):
             for app, packed in _EMBEDDED.findall(output.get("data", {}).get("text/html", "")):
                 out["payloads"][app] = json.loads(gzip.decompress(base64.b64decode(packed)))
     return out
-
-
-def execute(name):
-    """The executed notebook of a chapter on ``tiny``."""
-    import papermill
-
-    with tempfile.TemporaryDirectory() as folder:
-        out = f"{folder}/{name}.ipynb"
-        papermill.execute_notebook(
-            ROOT / "notebooks" / f"{name}.ipynb", out, {"profile": "tiny"}, cwd=ROOT, progress_bar=False
-        )
-        return nbformat.read(out, 4)
 
 
 def run_here(name, **given):
@@ -128,11 +111,7 @@ def _lines(value, depth):
 
 
 def differences(golden, now, exact, where=""):
-    """Places where two results differ by more than the last bits, which numpy leaves to the processor.
-
-    Without ``exact``, numbers may differ by what other instructions round, which a ratio of small shifts enlarges; so
-    may those within a text.
-    """
+    """Places that differ by more than the last bits; without ``exact`` by more than another processor rounds."""
     if isinstance(golden, dict) and isinstance(now, dict):
         found = [f"{where}/{k}: {'gone' if k in golden else 'new'}" for k in sorted(golden.keys() ^ now.keys())]
         shared = [k for k in golden if k in now]
@@ -155,13 +134,14 @@ def differences(golden, now, exact, where=""):
 
 
 def main(names):
-    """Write the golden files of these chapters, or of all and of the core."""
+    from book._make.notebook import execute
+    from polinb.runs.checkout import find_layout
+
     with tempfile.TemporaryDirectory() as store:
         os.environ["POLINB_STORE"] = store
-        for name in [each for each in names or CHAPTERS if each != "core"]:
-            found = shown_data(execute(name))
-            write(HERE / f"{name}.json", {"machine": machine(), **found})
-            print(name, {kind: len(v) for kind, v in found.items()}, flush=True)
+        for name in set(names or CHAPTERS) - {"core"}:
+            text, _ = execute(find_layout(), name, {"profile": "tiny"})
+            write(HERE / f"{name}.json", {"machine": machine(), **shown_data(nbformat.reads(text, 4))})
         if not names or "core" in names:
             from core import finetuned
 
@@ -170,4 +150,6 @@ def main(names):
 
 if __name__ == "__main__":
     sys.path[:0] = [str(ROOT), str(ROOT / "book" / "_ext"), str(HERE.parent), str(HERE)]
+    import conftest  # noqa: F401  # one thread and one set of instructions: they decide how a sum is rounded
+
     main(sys.argv[1:])
