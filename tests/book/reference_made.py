@@ -31,13 +31,11 @@ SPEC = {
 
 
 def table(frame: pd.DataFrame, label: str, caption: str = "A table.", **options: Any) -> Any:
-    """A cell that shows a numbered table."""
     shown = new_output("display_data", data=numbered_table(frame, label, caption, **options)._repr_mimebundle_())
     return new_code_cell(f'1  # "{label}"', outputs=[shown], metadata={"tags": ["remove-input"]})
 
 
 def figure(label: str, spec: dict[str, Any] | None = None, caption: str = "A figure.") -> Any:
-    """A cell that shows a chart."""
     payload = {"kind": "chart", "alt": 'Two "dots".', "width": 300, "height": 200}
     shown = new_output("display_data", data={LIVE: spec or SPEC, PAYLOAD: payload, "image/png": PICTURE})
     metadata = {"mystnb": {"figure": {"name": label, "caption": caption}}, "tags": ["remove-input"]}
@@ -69,8 +67,7 @@ def written(notebook: Any) -> Any:
     fresh = nbformat.from_dict(json.loads(json.dumps(notebook)))
     fresh.cells = [cell for cell in fresh.cells if "injected-parameters" not in cell.metadata.get("tags", [])]
     for cell in fresh.cells:
-        if cell.cell_type == "code":
-            cell.outputs = []
+        cell |= {"outputs": []} if cell.cell_type == "code" else {}
     return fresh
 
 
@@ -95,7 +92,6 @@ def checkout(root: Path, **notebooks: Any) -> ReferenceLayout:
 
 
 def two() -> dict[str, Any]:
-    """Two chapters with three tables and figures."""
     return {
         "01_one": chapter("one", table(FRAME, "tbl-a"), figure("fig-a"), first="One | is **0.5**."),
         "02_two": chapter("two", table(FRAME.head(1), "tbl-b"), first="Two."),
@@ -103,5 +99,4 @@ def two() -> dict[str, Any]:
 
 
 def everything(folder: Path) -> dict[str, bytes]:
-    """Content of all files below a folder."""
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
