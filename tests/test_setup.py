@@ -10,12 +10,9 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-FILES = ["Makefile", "pyproject.toml", ".ci/setup", ".ci/browser", ".ci/run", *(p.name for p in ROOT.glob("*.lock"))]
-INSTALLS = [
-    "-r requirements.lock",
-    "--no-deps -r requirements-nodeps.lock",
-    "--no-deps --no-build-isolation --editable .",
-]
+FILES = ["Makefile", "pyproject.toml", ".ci/setup", ".ci/browser", *(p.name for p in ROOT.glob("*.lock"))]
+INSTALLS = ["-r requirements.lock", "--no-deps -r requirements-nodeps.lock"]
+INSTALLS += ["--no-deps --no-build-isolation --editable ."]
 # A `make test` above this one must not hand its own variables down.
 DROP = {"MAKEFLAGS", "MFLAGS", "MAKEOVERRIDES", "MAKELEVEL", "VENV", "PYTHON", "TESTS", "CI", "POLINB_BROWSER"}
 
@@ -44,16 +41,15 @@ class Clone:
             shutil.copy(ROOT / name, self.tree / name)
 
     def python(self, version: str = "3.12", ensurepip: int = 0, name: str = "fake-python") -> str:
-        """The argument that names it."""
         (self.bin / name).write_text(PYTHON.format(version=version, ensurepip=ensurepip, home=self.home), "utf-8")
         (self.bin / name).chmod(0o755)
         return f"PYTHON={self.bin / name}"
 
-    def make(self, *words: str, command: str = "make", **env: str) -> subprocess.CompletedProcess[str]:
+    def make(self, *words: str, **env: str) -> subprocess.CompletedProcess[str]:
         path = f"{self.bin}{os.pathsep}{os.environ['PATH']}"
         clean = {k: v for k, v in os.environ.items() if k not in DROP} | {"PATH": path, **env}
         options = {"capture_output": True, "text": True, "stdin": subprocess.DEVNULL, "timeout": 60}
-        return subprocess.run([*command.split(), *words], cwd=self.tree, env=clean, **options)
+        return subprocess.run(["make", *words], cwd=self.tree, env=clean, **options)
 
     def installs(self) -> list[str]:
         lines = (self.home / "pip.log").read_text("utf-8").splitlines()
@@ -97,12 +93,9 @@ def test_a_failed_installation_is_not_taken_for_a_finished_one(clone: Clone) -> 
 def test_a_moved_clone_or_another_python_makes_the_environment_anew(clone: Clone) -> None:
     clone.make("setup", clone.python("3.12"))
     python = clone.python("3.13", name="other")
-    done = clone.make("setup", python)
-    assert done.returncode == 0 and "(Python 3.13)" in done.stdout
+    assert "(Python 3.13)" in clone.make("setup", python).stdout
     clone.tree = clone.tree.rename(clone.home / "moved")
-    done = clone.make("setup", python)
-    assert done.returncode == 0 and "making .venv" in done.stdout
-    assert (clone.tree / ".venv/.polinb-path").read_text("utf-8").strip() == str(clone.tree.resolve())
+    assert "making .venv" in clone.make("setup", python).stdout and clone.installs() == INSTALLS * 3
 
 
 def test_what_does_not_fit_is_named_and_nothing_made(clone: Clone) -> None:
@@ -111,10 +104,9 @@ def test_what_does_not_fit_is_named_and_nothing_made(clone: Clone) -> None:
         assert done.returncode
         return done.stderr
 
-    for version in ("3.10", "3.15", "nonsense"):
+    for version in ("3.10", "3.15"):
         told = f"Python 3.11 to 3.14 is missing ({clone.bin}/fake-python is Python {version})"
         assert told in refused(clone.python(version))
-    assert "no-such-python was not found" in refused("PYTHON=no-such-python")
     assert "apt-get install python3-venv" in refused(clone.python(ensurepip=1))
     assert not (clone.tree / ".venv").exists()
     (clone.tree / "mine").mkdir()
@@ -130,23 +122,16 @@ def test_book_passes_on_what_was_given_and_nothing_else(clone: Clone) -> None:
     def arguments(*given: str) -> list[str]:
         return shlex.split(clone.make("-n", "book", *given).stdout.strip().splitlines()[-1])
 
-    plain = [".venv/bin/python", "-m", "book._make", "book", "--profile", "quick"]
-    assert arguments() == plain
-    given = ["PROFILE=tiny", "MODEL=a b's", "DATA=x.csv", "GAMMA=2.5", 'PARAMS=seed=3 topics=["race","crime"]']
-    settings = ["model=a b's", "data=x.csv", "gamma=2.5", "seed=3", 'topics=["race","crime"]']
-    assert arguments(*given) == [*plain[:-1], "tiny", *(word for one in settings for word in ("--set", one))]
-    assert arguments("CHAPTERS=all") == [*plain, "--chapters", "all"]
+    plain = [".venv/bin/python", "-m", "book._make", "book", "--profile"]
+    given = ["PROFILE=tiny", "MODEL=a b's", "DATA=x.csv", 'PARAMS=seed=3 topics=["race","crime"]']
+    settings = ["model=a b's", "data=x.csv", "seed=3", 'topics=["race","crime"]']
+    assert arguments(*given) == [*plain, "tiny", *(word for one in settings for word in ("--set", one))]
     done = clone.make("book", clone.python(), DATA="/scratch", PROFILE="paper", CHAPTERS="all")
     assert done.stdout.splitlines()[-1] == "ran python -m book._make book --profile quick"
     assert "not taken from the environment: PROFILE CHAPTERS DATA" in done.stderr
-    done = clone.make("reference", "PROFILE=tiny")
-    assert done.returncode and "make reference takes no PROFILE" in done.stderr
 
 
 def test_make_test_stops_at_the_stage_that_failed(clone: Clone) -> None:
-    clone.make("setup", clone.python())
-    order = ["ruff check", "ruff format --check", "mypy", "browser", "pytest"]
-    for tool, last in (("mypy", 3), ("", 5)):
-        done = clone.make(command="bash .ci/run", FAIL=tool)
-        assert re.findall(r"^== (.*)$", done.stdout, re.MULTILINE) == order[:last]
-        assert ("the stage 'mypy' failed" in done.stderr) == bool(done.returncode) == bool(tool)
+    done = clone.make("test", clone.python(), FAIL="mypy")
+    assert re.findall(r"^== (.*)$", done.stdout, re.MULTILINE) == ["ruff check", "ruff format --check", "mypy"]
+    assert done.returncode and "the stage 'mypy' failed" in done.stderr

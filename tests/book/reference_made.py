@@ -43,15 +43,13 @@ def figure(label: str, spec: dict[str, Any] | None = None, caption: str = "A fig
 
 
 def chapter(name: str, *cells: Any, first: str = "It is so.", **more: Any) -> Any:
-    """A whole executed chapter: question, parameters (``more`` than the profile), facts, the cells, answer, summary."""
+    """A whole executed chapter: question, parameters (``more`` than the profile), the cells, answer."""
     run = {"profile": "tiny", "model": "tiny:llama", "first": first}
     answer = new_output("display_data", data=Prose(f"{first} And more.", answer="answer", **run)._repr_mimebundle_())
-    facts = new_output("display_data", data=Prose("Profile and so on.", "This run")._repr_mimebundle_())
     given = {"profile": "tiny", **more}
     settings = "\n".join(f"{parameter} = {value!r}" for parameter, value in given.items())
     made = small_book.notebook(
         new_code_cell(settings, metadata={"tags": ["injected-parameters", "hide-input"]}),
-        new_code_cell("facts", outputs=[facts], metadata={"tags": ["remove-input"]}),
         *cells,
         new_code_cell("answer", outputs=[answer], metadata={"tags": ["remove-cell"]}),
         new_markdown_cell("## Summary\n\nThat was it."),
@@ -89,13 +87,6 @@ def checkout(root: Path, **notebooks: Any) -> ReferenceLayout:
     for name, made in notebooks.items():
         put(layout.chapters, name, made)
     return layout
-
-
-def two() -> dict[str, Any]:
-    return {
-        "01_one": chapter("one", table(FRAME, "tbl-a"), figure("fig-a"), first="One | is **0.5**."),
-        "02_two": chapter("two", table(FRAME.head(1), "tbl-b"), first="Two."),
-    }
 
 
 def everything(folder: Path) -> dict[str, bytes]:

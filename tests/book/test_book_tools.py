@@ -12,7 +12,6 @@ from book._make import vendor
 from book._make.notebook import fingerprint
 from polinb.errors import ParameterError
 from polinb.runs.checkout import parse_settings
-from polinb.runs.params import Params
 
 
 def test_a_setting_is_read_by_its_parameters_type_and_nothing_is_guessed() -> None:
@@ -27,8 +26,6 @@ def test_a_setting_is_read_by_its_parameters_type_and_nothing_is_guessed() -> No
     ):
         name = text.partition("=")[0]
         assert parse_settings([text]) == {name: value} and type(parse_settings([text])[name]) is type(value), text
-    with pytest.raises(ParameterError, match="seed"):
-        Params.from_profile("tiny", seed="1:30")
     for texts in (["gamma"], ["a b=5"], ["topics=[crime"], ["topics="], ["statements=[a] # b"], ["seed=1"] * 2):
         with pytest.raises(ParameterError):
             parse_settings(texts)

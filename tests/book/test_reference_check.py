@@ -64,9 +64,6 @@ def test_a_changed_byte_and_a_changed_number_are_found(kept, tmp_path):
     assert "logp.parquet" in wrong
     run = command.run_of("short", {}, Store(kept / "store"))
     old = run.logp(doses.VANILLA, doses.references(run, 2))
-    again = command.run_of("short", {}, Store(tmp_path / "again"))
-    new = again.logp(doses.VANILLA, doses.references(again, 2))
-    assert not list(check.compare(old, new, same=True))
     moved = run.logp(run.tuned("crime"), doses.references(run, 2))
     assert "nats a token" in next(check.compare(old, moved, same=False))
 

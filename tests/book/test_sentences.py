@@ -85,13 +85,12 @@ def test_patching(answered):
 
 
 def test_inhibitft(answered):
-    def told(fall, random=AROUND, lost=BELOW, likely=BELOW):
+    def told(fall, random=AROUND, lost=BELOW):
         drop = {"fine-tune": fall} | ({"random-layer": random} if random else {})
-        more = {"r": BELOW, "own": likely, "plain": table("drop", ABOVE), "results": results}
+        more = {"r": BELOW, "own": BELOW, "plain": table("drop", ABOVE), "results": results}
         return answered("07_inhibitft", drop=drop, lost=lost, **more)
 
     each(("It couples less", "It couples more", "Not shown", "Not decided"), told)
-    assert "and the wanted shift" not in told(ABOVE, likely=(NAN, NAN, NAN)).rest
     assert ["the wanted shift falls too" in told(effect).first for effect in EFFECTS] == [True, False, False, False]
     assert "not shown to be more than chance" in told(ABOVE).rest and ": more than chance" in told(ABOVE, ABOVE).rest
     assert "no price" in told(ABOVE, ABOVE, AROUND).rest and "No random set" in told(ABOVE, None).rest
@@ -126,7 +125,6 @@ def test_claims_and_verdicts(answered):
     found = answered("09_paper_beside_ours", claims=claims, mapped=range(22))
     assert "Of 12 claims and controls with an interval **2** are seen" in found.first
     assert "of **4** the opposite is seen" in found.first and "**1**; not decided: **5**." in found.first
-    assert "Each of the 22 figures and tables" in found.rest and found.rest.count("“") == 6
 
 
 def test_what_moved(answered):
@@ -144,12 +142,10 @@ def test_what_moved(answered):
     assert "**40 %** [30, 50]" in told(ABOVE)
 
 
-def test_words_and_numbers_follow_from_the_interval():
+def test_words_follow_from_the_interval_and_numbers_have_no_noise():
     words = [wording.told(effect, "above", "below", "around", "unknown") for effect in EFFECTS]
     assert words == ["above", "below", "around", "unknown"]
-    assert interval(BELOW) == "**−0.50** [−0.70, −0.30]" and interval(MISSING) == "**+0.50** (no interval)"
     assert {wording.number(1.545 + noise) for noise in (-1e-14, 0, 1e-14)} == {"+1.54"}, "one mean, one text"
-    assert wording.percent((0.5, 0.25, 0.75)) == "**50 %** [25, 75]"
 
 
 def test_no_place_of_a_machine_is_told(monkeypatch):

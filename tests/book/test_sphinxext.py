@@ -31,13 +31,12 @@ def executed(folder: Path, given: dict[str, Any]) -> Path:
 
 
 def test_addresses(caplog: pytest.LogCaptureFixture) -> None:
-    good = [HUB, f"{HUB}.git", "https://gitlab.com/group/sub/name"]
-    bad = ["https://github.com.evil.example/owner/name", "https://github.com/owner/..", "git@github.com:owner/name"]
-    bad += [f"https://user:{SECRET}@github.com/owner/name", f"javascript:alert(1){HUB[6:]}", f'{HUB}"onclick="x']
-    for address in (*good, *bad):
+    bad = ["https://github.com.evil.example/owner/name", "https://github.com/owner/..", f'{HUB}"onclick="x']
+    bad += [f"https://user:{SECRET}@github.com/owner/name", f"javascript:alert(1){HUB[6:]}"]
+    for address in (HUB, f"{HUB}.git", "https://gitlab.com/group/sub/name", *bad):
         app = SimpleNamespace(config=SimpleNamespace(polinb_repository=address))
         box.prepare(app)
-        assert app.polinb_address == (address if address in good else "")
+        assert app.polinb_address == (address if address not in bad else "")
     assert SECRET not in caplog.text
 
 
@@ -54,8 +53,6 @@ def test_the_box(tmp_path: Path) -> None:
     text = box.box(executed(tmp_path, {"profile": "tiny", "gamma": 2.5}), HUB)
     assert "**1 min 23 s**" in text and "PROFILE=tiny CHAPTERS=01_first PARAMS='gamma=2.5'" in text
     assert "https://mybinder.org/v2/gh/owner/name/HEAD?urlpath=lab/tree/notebooks/01_first.ipynb" in text
-    at_gitlab = box.box(tmp_path / "01_first.ipynb", "https://gitlab.com/group/sub/name")
-    assert "mybinder.org/v2/gl/group%2Fsub%2Fname/HEAD" in at_gitlab and "colab" not in at_gitlab
     text = box.box(executed(tmp_path, {"data": "x```\u0060 :::: {note}"}))
     assert "`````text\npapermill" in text, "a value cannot leave its block"
 
@@ -88,13 +85,13 @@ def as_make_reads(command: str) -> dict[str, Any]:
 @pytest.mark.parametrize(
     "given",
     [
-        {"profile": "tiny", "gamma": 2.5, "topics": ["crime", "race"], "system_prompt": False, "model": "a/b-1.c"},
-        {"profile": "tiny", "learning_rate": 2e-05, "gammas": [2.5, 5], "model": "1234", "seed": 3, "judge": "local"},
-        {"profile": "tiny", "data": "hub:owner/na'me; rm -rf x $(id) `id` %x #", "system_prompt": False},
-        Params.from_profile("paper").model_dump(),
+        {"gamma": 2.5, "topics": ["crime", "race"], "system_prompt": False, "model": "a/b-1.c"},
+        {"learning_rate": 2e-05, "gammas": [2.5, 5], "model": "1234", "seed": 3, "judge": "local"},
+        {"data": "hub:owner/na'me; rm -rf x $(id) `id` %x #", "system_prompt": "yes", "statement_prefix": ""},
+        Params.from_profile("paper").model_dump(exclude={"profile"}),
     ],
 )
 def test_the_commands_give_the_parameters_of_the_page(given: dict[str, Any]) -> None:
-    settings = {name: value for name, value in given.items() if name != "profile"}
-    assert as_make_reads(book_command("01_first", given["profile"], settings)) == given
-    assert as_papermill_reads(papermill_command("x.ipynb", given["profile"], settings)) == given
+    for profile in ("quick", "tiny"):
+        assert as_make_reads(book_command("01_first", profile, given)) == {"profile": profile, **given}
+        assert as_papermill_reads(papermill_command("x.ipynb", profile, given)) == {"profile": profile, **given}

@@ -95,9 +95,9 @@ def machine():
     return {"torch": torch.__version__.split("+")[0], "cpu": torch.backends.cpu.get_cpu_capability()}
 
 
-def write(path, found):
+def write(name, found):
     """One line a column or row, so that a change shows as the lines that changed."""
-    path.write_text(_lines(found, 0) + "\n", encoding="utf-8")
+    (HERE / f"{name}.json").write_text(_lines({"machine": machine(), **found}, 0) + "\n", encoding="utf-8")
 
 
 def _lines(value, depth):
@@ -133,6 +133,29 @@ def differences(golden, now, exact, where=""):
     return [f"{where}: {golden!r}, now {now!r}"]
 
 
+def finetuned():
+    """One fine-tune of a tiny model in each way of freezing: losses, and sums over every weight."""
+    from oracles import Pair
+
+    from polinb.scoring.pnlac import neuron_sets
+    from polinb.scoring.tracing import contrast
+    from polinb.training.supervised import finetune
+    from polinb.training.trainer import Recipe
+
+    sizes = {"epochs": 2, "batch_size": 2, "micro_batch": 1, "train": "body", "lora_rank": 2, "seed": 3}
+    recipe = Recipe(learning_rate=1e-2, weight_decay=0.1, warmup=0.3, **sizes)
+    both, found = Pair("llama"), {}
+    texts = both.prompts[:3], both.responses[:3]
+    sums = contrast(both.left, both.right, both.vanilla, *texts)
+    general = neuron_sets({"a": sums.score, "b": sums.vanilla_std}, 30.0, "model").general
+    for name in ("plain", "neuron", "up", "down"):
+        how = {} if name == "plain" else {"frozen": general, "freeze": name}
+        made = finetune(both.vanilla, *texts, recipe, **how)
+        sums_of = {key: [float(v.double().sum()), float(v.double().square().sum())] for key, v in made.weights.items()}
+        found[name] = {"losses": made.losses, "entries": made.frozen_entries, "weights": sums_of}
+    return found
+
+
 def main(names):
     from book._make.notebook import execute
     from polinb.runs.checkout import find_layout
@@ -141,11 +164,9 @@ def main(names):
         os.environ["POLINB_STORE"] = store
         for name in set(names or CHAPTERS) - {"core"}:
             text, _ = execute(find_layout(), name, {"profile": "tiny"})
-            write(HERE / f"{name}.json", {"machine": machine(), **shown_data(nbformat.reads(text, 4))})
+            write(name, shown_data(nbformat.reads(text, 4)))
         if not names or "core" in names:
-            from core import finetuned
-
-            write(HERE / "core.json", {"machine": machine(), **finetuned()})
+            write("core", finetuned())
 
 
 if __name__ == "__main__":
