@@ -48,10 +48,9 @@ def raw_scores() -> dict[str, np.ndarray]:
     return {topic: shared * rng.lognormal(sigma=0.5, size=(4, 100)) for topic in TOPICS}
 
 
-def gammas(every: bool = True) -> pd.DataFrame:
+def gammas() -> pd.DataFrame:
     rows = [(t, g, 0.3, 0.2, np.inf if g == 25 else 0.4) for t in TOPICS for g in (2.5, 5, 25)]
-    frame = pd.DataFrame(rows, columns=["topic", "gamma", "r", "low", "high"])
-    return frame if every else frame.head(3)
+    return pd.DataFrame(rows, columns=["topic", "gamma", "r", "low", "high"])
 
 
 def theirs() -> pd.DataFrame:
@@ -72,24 +71,20 @@ def share() -> pd.DataFrame:
     return pd.DataFrame({"type": ["G", "S"], "percent": [4.0, 1.0], "paper": [4.35, 0.65]})
 
 
-def rates(panels: bool = False) -> pd.DataFrame:
+def rates() -> pd.DataFrame:
     rng, parts, size = np.random.default_rng(0), [], 300
     truth = np.arange(size) < size // 5
-    for panel in ("one", "two") if panels else ("one",):
-        for method, shift in (("PNLAC", 1.5), ("guess", 0.0)):
-            score = rng.normal(size=size) + shift * truth
-            fpr, tpr, _ = roc_curve(truth, score, drop_intermediate=False)
-            area = roc_auc_score(truth, score)
-            parts.append(pd.DataFrame({"fpr": fpr, "tpr": tpr, "method": method, "panel": panel, "auc": area}))
-    frame = pd.concat(parts, ignore_index=True)
-    return frame if panels else frame.drop(columns="panel")
+    for method, shift in (("PNLAC", 1.5), ("guess", 0.0)):
+        score = rng.normal(size=size) + shift * truth
+        fpr, tpr, _ = roc_curve(truth, score, drop_intermediate=False)
+        parts.append(pd.DataFrame({"fpr": fpr, "tpr": tpr, "method": method, "auc": roc_auc_score(truth, score)}))
+    return pd.concat(parts, ignore_index=True)
 
 
-def lines(panels: bool = False) -> pd.DataFrame:
-    places = [(p, a, x, 0.5 - 0.1 * i - x / 100) for p in TOPICS for i, a in enumerate(METHODS) for x in (20, 5, 10)]
-    frame = pd.DataFrame(places, columns=["panel", "by", "x", "y"])  # not sorted
-    frame = frame.assign(low=frame.y - 0.1, high=frame.y + 0.1)
-    return frame if panels else frame.head(9).drop(columns="panel")
+def lines() -> pd.DataFrame:
+    places = [(a, x, 0.5 - 0.1 * i - x / 100) for i, a in enumerate(METHODS) for x in (20, 5, 10)]
+    frame = pd.DataFrame(places, columns=["by", "x", "y"])  # not sorted
+    return frame.assign(low=frame.y - 0.1, high=frame.y + 0.1)
 
 
 def trade() -> pd.DataFrame:
@@ -98,10 +93,9 @@ def trade() -> pd.DataFrame:
     return frame.assign(x_low=frame.x - 0.1, x_high=frame.x + 0.2, y_low=frame.y - 0.05, y_high=frame.y + 0.04)
 
 
-def shares(grouped: bool = False) -> pd.DataFrame:
+def shares() -> pd.DataFrame:
     frame = pd.DataFrame({"label": ["whole", "general (G)", "attention", "random"], "value": [0.8, 0.3, np.nan, -0.05]})
-    frame = frame.assign(low=[0.7, 0.2, np.nan, np.nan], high=[0.9, 0.4, 0.3, 0.1])
-    return pd.concat([frame.assign(by="left"), frame.assign(by="right")]) if grouped else frame
+    return frame.assign(low=[0.7, 0.2, np.nan, np.nan], high=[0.9, 0.4, 0.3, 0.1])
 
 
 def parts() -> pd.DataFrame:
@@ -152,11 +146,7 @@ MAKERS: dict[str, Callable[[], Any]] = {
     "coupling_heatmap_one": lambda: charts.coupling_heatmap(heat(named=False)),
     "coupling_heatmap_bounded": lambda: charts.coupling_heatmap(bounded()),
     "gamma_slider": lambda: charts.gamma_slider(raw_scores(), 5.0),
-    "gamma_curve_one": lambda: charts.gamma_curve(gammas(False), gammas(False), theirs().query("topic == 'crime'")),
-    "roc_panels": lambda: charts.roc(rates(panels=True)),
     "curve_log": lambda: charts.curve(lines(), "examples", "shift", log_x=True),
-    "curve_panels": lambda: charts.curve(lines(panels=True), "γ (%)", "coupling R"),
-    "bars_grouped": lambda: charts.bars(shares(grouped=True), "share of the shift"),
 }
 
 

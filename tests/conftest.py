@@ -12,7 +12,7 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 import shutil
 import subprocess
 import sys
-from dataclasses import dataclass
+from types import SimpleNamespace
 
 import pytest
 from filelock import FileLock
@@ -25,10 +25,7 @@ def _own_store(tmp_path, monkeypatch):
 
 
 def pytest_collection_modifyitems(items):
-    """The built book takes minutes: one process begins with it, and no other asks for it before the rest is done.
-
-    Among those that do, the longest file comes first.
-    """
+    """The built book takes minutes: one process begins with it, and no other asks for it before the rest is done."""
     last, first = ("browser", "golden"), ("test_notebooks.py", "test_pages.py")
     items.sort(key=lambda item: (item.path.parent.name in last, item.path.name not in first))
 
@@ -90,19 +87,9 @@ def two_topics(tmp_path_factory):
     return Run(Params.from_profile("tiny", controls=["layer"], **given), Store(tmp_path_factory.mktemp("two-topics")))
 
 
-@dataclass(frozen=True)
-class BuiltBook:
-    """A built book: its pages, the checkout they were built in, and the store of results they show."""
-
-    html: Path
-    root: Path
-    store: Path | None
-    given: bool = False  # by POLINB_TEST_BOOK
-
-
 @pytest.fixture(scope="session")
 def shared(tmp_path_factory):
-    """A folder of this test run, the same for all of its processes."""
+    """A folder of this test run, the same for all its processes."""
     own = tmp_path_factory.getbasetemp()
     return own.parent if os.environ.get("PYTEST_XDIST_WORKER") else own
 
@@ -115,34 +102,26 @@ def book_store(shared):
 
 @pytest.fixture(scope="session")
 def built_book(shared, book_store):
-    """The whole book on the tiny profile, made once (minutes with an empty store): :class:`BuiltBook`.
-
-    ``POLINB_TEST_BOOK=FOLDER`` takes the pages in FOLDER instead (such as ``_build/html``), to look at any built book;
-    what compares pages with results is then skipped.
-    """
+    """The whole book on the tiny profile, made once (minutes); ``POLINB_TEST_BOOK=FOLDER`` takes the pages there."""
     given = os.environ.get("POLINB_TEST_BOOK")
     if given:
         html = Path(given).resolve()
         assert (html / "index.html").is_file(), f"POLINB_TEST_BOOK={given}: no index.html in it"
-        return BuiltBook(html, html.parents[1], None, given=True)
+        return SimpleNamespace(html=html, root=html.parents[1], store=None, given=True)
     root = shared / "checkout"
     with FileLock(shared / "checkout.lock"):
         if not (root / "done").exists():
             shutil.rmtree(root, ignore_errors=True)
             build(root, book_store)
             (root / "done").touch()
-    return BuiltBook(root / "_build" / "html", root, book_store)
+    return SimpleNamespace(html=root / "_build" / "html", root=root, store=book_store, given=False)
 
 
 def build(root, store):
     whole_checkout(root)
     (root / "_build" / "html").mkdir(parents=True)
     (root / "_build" / "html" / "index.html").touch()  # else the reference run's pages are built first
-    # in a process of its own: a browser's event loop may be running in this one
-    command = [sys.executable, str(Path(__file__).with_name("forked_book.py")), "book", "--profile", "tiny"]
-    environment = os.environ | {"POLINB_STORE": str(store), "PYTHONPATH": str(root), "PYTHONHASHSEED": "0"}
-    environment |= {"IPYTHONDIR": str(root / "ipython")}
-    done = subprocess.run(
-        [*command, "--chapters", "all"], cwd=root, env=environment, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, f"make book PROFILE=tiny CHAPTERS=all: {(done.stdout + done.stderr)[-5000:]}"
+    command = [sys.executable, "-m", "book._make", "book", "--profile", "tiny", "--chapters", "all"]
+    environment = os.environ | {"POLINB_STORE": str(store), "PYTHONPATH": str(root)}
+    done = subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, (done.stdout + done.stderr)[-5000:]

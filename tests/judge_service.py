@@ -54,11 +54,11 @@ class Service:
                     with service._lock:
                         service.under_way -= 1
 
-            def give(self, status: int, headers: dict[str, str], content: bytes, length: int | None = None) -> None:
+            def give(self, status: int, headers: dict[str, str], content: bytes) -> None:
                 self.send_response(status)
                 for name, value in headers.items():
                     self.send_header(name, value)
-                self.send_header("Content-Length", str(len(content) if length is None else length))
+                self.send_header("Content-Length", str(len(content)))
                 self.end_headers()
                 self.wfile.write(content)
 

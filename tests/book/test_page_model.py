@@ -3,6 +3,7 @@
 import json
 import shutil
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import pooch
@@ -86,30 +87,23 @@ def agree(lm, graph, chosen, difference, prompts, count):
 
 
 def close(lm, graph, ids, tolerance):
-    """Logits and activations, read at once and token by token, are those of the engine."""
+    """Logits and activations are those of the engine."""
     reader = Reader(lm, np.ones((lm.layers, lm.width), bool))
     acts = np.stack([layer[0, -1].numpy() for layer in reader.read(pad(lm, [ids], [[]], [0]))])
     with torch.no_grad():
-        logits = lm.model(torch.tensor([ids])).logits[0].numpy()
-    last, whole_past, read = graph(ids)
-    past, steps = None, []
-    for token in ids:
-        step, past, _ = graph([token], past)
-        steps.append(step[0])
+        logits = lm.model(torch.tensor([ids])).logits[0, -1].numpy()
+    last, _, read = graph(ids)
     np.testing.assert_allclose(read, acts, rtol=0, atol=tolerance * max(1, np.abs(acts).max()))
-    np.testing.assert_allclose(steps, logits, rtol=0, atol=tolerance)
-    np.testing.assert_allclose(last[0], logits[-1], rtol=0, atol=tolerance)
-    np.testing.assert_allclose(whole_past, past, rtol=0, atol=tolerance * 10)
+    np.testing.assert_allclose(last[0], logits, rtol=0, atol=tolerance)
 
 
 def test_graph_answers_prompt_and_files_are_the_engines(tmp_path, pair):
     lm, data = load("tiny:llama"), load_data("bundled")
     chosen = np.random.default_rng(0).random((lm.layers, lm.width)) < 0.2
     difference = page_model.mean_difference(lm, {"crime": data.topic("crime", limit=3)})
-    folder, engine = tmp_path / "page", tmp_path / "ort.mjs"
+    folder = tmp_path / "page"
     folder.mkdir()
-    engine.write_text("// runtime")
-    page_model.write(folder, lm, LocalJudge(data), {"G": chosen}, difference, {"crime": "Should taxes rise?"}, [engine])
+    page_model.write(folder, lm, LocalJudge(data), {"G": chosen}, difference, {"crime": "Should taxes rise?"}, [])
     graph, prompts = Graph(folder, lm), pair("llama").prompts
     for ids in prompts:
         close(lm, graph, ids, 1e-5)
@@ -118,46 +112,32 @@ def test_graph_answers_prompt_and_files_are_the_engines(tmp_path, pair):
     for prompt in ("Should taxes rise?", "\n a", "<|end|> x <|user|>"):
         made = [*parts["before"], *text_ids(lm, parts["lead"] + prompt), *parts["after"]]
         assert made == prompt_ids(lm, prompt, page_model.SYSTEM)
-    sizes = {path.name: path.stat().st_size for path in folder.iterdir() if path.name != "manifest.json"}
-    assert json.loads((folder / "manifest.json").read_text("utf-8"))["files"] == sizes
 
 
 def test_a_wrong_package_is_refused_and_without_a_network_there_is_no_model(tmp_path, monkeypatch, capsys):
-    def answer(_self, _url, file, _pooch):
-        Path(file).write_text("something else")
-
-    def fail(*_, **__):
-        raise OSError("no network")
-
-    monkeypatch.setattr(pooch.HTTPDownloader, "__call__", answer)
+    fetch = mock.Mock(side_effect=lambda _url, file, _pooch: Path(file).write_text("something else"))
+    monkeypatch.setattr(pooch.HTTPDownloader, "__call__", fetch)
     with pytest.raises(ArtifactError, match=r"onnxruntime-web.*SHA512 hash of downloaded file"):
         page_model.runtime(tmp_path / "cache")
     assert not [path for path in (tmp_path / "cache").rglob("*") if path.is_file()]
-    monkeypatch.setattr(pooch.HTTPDownloader, "__call__", fail)
+    monkeypatch.setattr(pooch.HTTPDownloader, "__call__", mock.Mock(side_effect=OSError("no network")))
     monkeypatch.setenv("POLINB_CACHE", str(tmp_path / "cache"))
     (tmp_path / "try.html").write_text("page")
-    sets = tmp_path / "reference" / "results" / "sets.safetensors"
-    sets.parent.mkdir(parents=True)
-    sets.write_bytes(b"")
-    page_model.publish(tmp_path, tmp_path / "reference", make=False)
-    page_model.publish(tmp_path, tmp_path / "reference", make=True)
+    (tmp_path / "results").mkdir()
+    (tmp_path / "results" / "sets.safetensors").write_bytes(b"")
+    page_model.publish(tmp_path, tmp_path, make=False)
+    page_model.publish(tmp_path, tmp_path, make=True)
     told = capsys.readouterr().out.splitlines()
-    assert "make page" in told[0] and "no network" in told[1]
-    assert not (tmp_path / "model").exists()
+    assert "make page" in told[0] and "no network" in told[1] and not (tmp_path / "model").exists()
 
 
 @pytest.mark.slow
 def test_the_embedded_model_in_the_page_is_the_books(tmp_path):
-    """Its 4-bit blocks are the loaded weights bit for bit; 40 prompts, each intervention, token for token."""
+    """40 prompts, each intervention, token for token."""
     lm, data = load("smollm2-135m-instruct"), load_data("bundled")
-    config = lm.model.config
-    blocks, own = page_graph.gguf_weights(find_gguf(), config), page_graph.model_weights(lm.model)
-    for name in lm.model.state_dict():
-        value = blocks(name)
-        assert np.array_equal(value if isinstance(value, np.ndarray) else value.dense(), own(name)), name
     folder = tmp_path / "model"
     folder.mkdir()
-    page_graph.export(config, blocks, folder)
+    page_graph.export(lm.model.config, page_graph.gguf_weights(find_gguf(), lm.model.config), folder)
     assert max(path.stat().st_size for path in folder.iterdir()) < 50_000_000
     graph = Graph(folder, lm)
     asked = [pair.prompt for topic in data.topics for pair in data.topic(topic)][:40]

