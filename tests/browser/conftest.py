@@ -1,7 +1,5 @@
 """A real browser for the tests, with no way to another host. Without one they are skipped; in CI that is a failure."""
 
-from __future__ import annotations
-
 import functools
 import http.server
 import os

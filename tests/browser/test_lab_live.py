@@ -6,7 +6,6 @@ import shutil
 import signal
 import socket
 import subprocess
-import urllib.error
 import urllib.request
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -60,9 +59,11 @@ def server(kind, root):
 
 
 def opened(visit, address):
-    """The page, which may load nothing from elsewhere."""
+    """The page, which may load nothing from elsewhere; without the token it asks for that and runs no notebook."""
     page = visit(address, allowed=re.match(r"http://[^/?]+", address)[0], wait="commit")
     page.set_default_timeout(WAIT)
+    with urllib.request.urlopen(address.split("?")[0], timeout=60) as answer:
+        assert "/login" in answer.url and not re.search("polinb-lab|jupyter-config-data", answer.read().decode())
     return page
 
 
@@ -79,6 +80,13 @@ def ask(lab, kind, tokens=12, own=""):
     lab.get_by_role("button", name="Run", exact=True).click()
 
 
+def agree(lab, missing):
+    """Once the lab has asked whether to make what is missing."""
+    lab.get_by_text("Status: Waiting for your answer").wait_for()
+    lab.get_by_role("listitem").filter(has_text=missing).wait_for()
+    lab.get_by_role("button", name="Start", exact=True).click()
+
+
 def answers(lab):
     lab.get_by_text("Status: Done.").wait_for()
     return lab.locator(".polinb-text").all_text_contents()
@@ -87,13 +95,11 @@ def answers(lab):
 def test_voila_from_click_to_text(visit, place):
     """Variants are trained after a question; the answers are those of the same request in this process."""
     with server("app", place) as address:
-        without_its_token_runs_nothing(address)
         page = opened(visit, address)
         lab = page.locator(".polinb-lab")
         ask(lab, "patch")
         assert not page.get_by_text("started_with").count(), "no source is shown"
-        lab.get_by_role("listitem").filter(has_text="PNLAC scores (crime, race)").wait_for()
-        lab.get_by_role("button", name="Start", exact=True).click()
+        agree(lab, "PNLAC scores (crime, race)")
         asked = {"profile": "tiny", "settings": SETTINGS, "topic": "crime", "donor_topic": "crime"}
         request = Request.of(prompt=EVIL, kind="patch", max_new_tokens=12, **asked)
         shown = answers(lab)
@@ -107,20 +113,9 @@ def test_voila_from_click_to_text(visit, place):
         on_a_phone_with_the_keyboard(page, lab)
 
 
-def without_its_token_runs_nothing(address):
-    try:
-        with urllib.request.urlopen(address.split("?")[0], timeout=60) as answer:
-            came, text = answer.url, answer.read().decode()
-    except urllib.error.HTTPError as error:
-        came, text = f"{error.code}", error.read().decode()
-    assert came == "403" or "/login" in came, "neither refused nor asked for the token"
-    assert "polinb-lab" not in text and "jupyter-config-data" not in text, "no notebook was run"
-
-
 def a_neuron_opened_in_the_explorer_becomes_the_own_list(page, lab):
     lab.get_by_role("button", name="Load the explorer").click()
-    lab.get_by_role("listitem").filter(has_text="cards of the strongest neurons").wait_for()
-    lab.get_by_role("button", name="Start", exact=True).click()
+    agree(lab, "cards of the strongest neurons")
     page.fill("input[name=jump]", "2.17")
     page.keyboard.press("Enter")
     assert page.locator(".nx-card h3").text_content() == "Neuron 2.17"

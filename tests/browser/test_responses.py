@@ -59,13 +59,11 @@ def shown_by(data: dict) -> str:
 
 
 def wide(rows, trained: str) -> pd.DataFrame:
-    """Pandas' view of one trained topic: a row a question, columns ``<kind> answer, label, p, score, tokens``."""
-    out, names = rows[0], {"response": "answer", "label": "label", "p_right": "p", "score": "score"}
-    names |= {"n_tokens": "tokens"}
+    """Pandas' view: a row a question, columns ``<kind> response, label, score, p_right, n_tokens``."""
+    out = rows[0]
     for col in rows[1]:
         if col.trained in ("", trained):
-            own = col.frame.rename(columns={name: f"{col.kind} {short}" for name, short in names.items()})
-            out = out.merge(own, on=["topic", "id"], how="left")
+            out = out.join(col.frame.set_index(["topic", "id"]).add_prefix(f"{col.kind} "), on=["topic", "id"])
     return out
 
 
@@ -120,7 +118,7 @@ def test_an_answer_is_shown_with_label_probability_and_length(page, rows):
     item = page.locator("li[data-question='crime/crime-009']")
     assert item.locator("h3").text_content().split() == ["crime", *row["prompt"].split()]
     for kind, title in TITLES.items():
-        answer, label, chance, tokens = (row[f"{kind} {name}"] for name in ("answer", "label", "p", "tokens"))
+        answer, label, chance, tokens = (row[f"{kind} {name}"] for name in ("response", "label", "p_right", "n_tokens"))
         told = "" if pd.isna(chance) else f"P(right) {chance:.2f}"
         card = item.get_by_role("group", name=title, exact=True)
         assert card.text_content() == f"{title}{SHAPES[label]}{told}{answer}{tokens:.0f} tokens"
@@ -149,13 +147,13 @@ def test_filters_agree_with_pandas(page, rows):
 def test_orders_and_search_agree_with_pandas(page, rows):
     frame = wide(rows, "crime")
     pick(page, first="vanilla", second="patch-g")
-    change = frame["patch-g p"] - frame["vanilla p"]
-    keys = {"change": -change.abs(), "right": -change, "left": change, "unsure": (frame["patch-g p"] - 0.5).abs()}
+    change = frame["patch-g p_right"] - frame["vanilla p_right"]
+    keys = {"change": -change.abs(), "right": -change, "left": change, "unsure": (frame["patch-g p_right"] - 0.5).abs()}
     for order, key in keys.items():
         pick(page, order=order)
         agrees(page, frame.loc[key.round(6).sort_values(kind="stable", na_position="last").index])
     pick(page, order="asked")
-    texts = frame[["prompt", *(f"{kind} answer" for kind in TITLES)]].fillna("").agg(" | ".join, axis=1)
+    texts = frame[["prompt", *(f"{kind} response" for kind in TITLES)]].fillna("").agg(" | ".join, axis=1)
     for text in ("TREE river", "question 7 on"):
         found = texts.str.contains(text, case=False, regex=False)
         page.fill("input[type=search]", text)
@@ -182,10 +180,10 @@ def test_markup_in_an_answer_stays_text(page):
 def test_a_saved_table_holds_the_rows_and_no_formula(page, rows):
     frame, table = wide(rows, "crime").set_index("id"), saved_rows(page).set_index("id")
     for kind in TITLES:
-        answers = frame[f"{kind} answer"].fillna("")
+        answers = frame[f"{kind} response"].fillna("")
         assert table[f"{kind} answer"].tolist() == ["'" + a if a[:1] in ("=", "-") and a else a for a in answers]
         assert table[f"{kind} label"].tolist() == frame[f"{kind} label"].fillna("not asked").tolist()
-        for name, own in (("p_right", "p"), ("tokens", "tokens")):
+        for name, own in (("p_right", "p_right"), ("tokens", "n_tokens")):
             got = pd.to_numeric(table[f"{kind} {name}"], errors="coerce")
             pd.testing.assert_series_equal(got, frame[f"{kind} {own}"], check_names=False, check_dtype=False, atol=1e-9)
 

@@ -1,7 +1,5 @@
 """Tours of a built book: every page opened once in a mode, with what was seen on it; test_pages.py judges that."""
 
-from __future__ import annotations
-
 from copy import copy
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -35,11 +33,6 @@ def new_visit(chromium: Any, allowed: str, **options: Any) -> Visit:
     """A new tab; ``allowed`` begins the addresses that it may ask, ``options`` are of the browser's context."""
     usual = {"viewport": {"width": 1280, "height": 1000}, "permissions": ["clipboard-read", "clipboard-write"]}
     return Visit(chromium.new_context(**usual | options).new_page(), allowed)
-
-
-def pages(html: Path) -> list[str]:
-    found = [path.relative_to(html) for path in sorted(html.rglob("*.html"))]
-    return [path.as_posix() for path in found if path.parts[0] != "_static"]
 
 
 def look(page: Any, what: str) -> Any:
