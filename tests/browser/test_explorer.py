@@ -9,10 +9,12 @@ import numpy as np
 import pandas as pd
 import pytest
 from app_page import saved
+from conftest import served
 
 from polinb.chapters.browse.cards import ALL, Cards, picks
 from polinb.display.explorer import explorer_payload
 from polinb.display.webdata import embed
+from polinb.display.widgets import NeuronExplorer
 from polinb.runs.params import Params
 from polinb.scoring.pnlac import neuron_sets
 
@@ -301,3 +303,36 @@ def test_a_link_restores_the_view_and_garbage_in_it_is_ignored(at):
     page.wait_for_function("document.querySelector('select[name=type]').value === 'all'")
     assert [page.locator(f"select[name={name}]").input_value() for name in names[:3]] == ["-1", "all", "-1"]
     assert page.locator(".nx-told").text_content().startswith("γ = 5 %") and not titles(page)
+
+
+def test_the_widget_module_draws_the_same_and_syncs(visit, made, tmp_path):
+    body = """<link rel="stylesheet" href="widget.css"><div id="here"></div><script type="module">
+        import widget from "./widget.js";
+        const buffer = await (await fetch("levels.bin")).arrayBuffer();
+        const payload = await (await fetch("payload.json")).json();
+        const state = { payload, blobs: { levels: new DataView(buffer) }, selected: [1, 7] }, heard = {};
+        window.sent = [];
+        window.model = { get: (n) => state[n], on: (n, f) => { heard[n] = f; }, off: (n) => { delete heard[n]; },
+          set: (n, v) => { state[n] = v; }, save_changes: () => window.sent.push([...state.selected]),
+          fromPython: (n, v) => { state[n] = v; heard["change:" + n](); }, heard };
+        window.stop = widget.render({ model: window.model, el: document.getElementById("here") });
+        </script>"""
+    app_page.write(tmp_path, body, [])
+    (tmp_path / "levels.bin").write_bytes(made.blobs["levels"])
+    files = {"widget.js": NeuronExplorer._esm, "widget.css": NeuronExplorer._css}
+    for name, text in (files | {"payload.json": json.dumps(made.payload)}).items():
+        (tmp_path / name).write_text(text, "utf-8")
+    with served(tmp_path) as address:
+        page = visit(f"{address}/index.html")
+        page.wait_for_selector(".nx-card h3")
+        assert titles(page) == ["Neuron 1.7"]
+        assert page.get_by_role("button", name="Copy link").count() == 0
+        page.evaluate("model.fromPython('selected', [4, 123])")
+        assert titles(page) == ["Neuron 4.123"]
+        jump(page, "2.33")
+        page.get_by_role("button", name="Close").click()
+        assert page.evaluate("window.sent") == [[2, 33], []] and "#" not in page.url
+        page.evaluate("model.fromPython('payload', {...model.get('payload'), version: 9})")
+        assert "version 9" in page.locator("#here [role=alert]").text_content()
+        page.evaluate("window.stop()")
+        assert page.evaluate("Object.keys(model.heard)") == []

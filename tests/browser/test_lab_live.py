@@ -109,18 +109,7 @@ def test_voila_from_click_to_text(visit, place):
         assert lab.get_by_role("cell", name="<script>window.planted").is_visible(), "markup is shown as text"
         assert lab.locator(".polinb-text span[title][style*=rgba]").count() > 12, "tokens are coloured"
         assert page.evaluate("window.planted") is None
-        a_neuron_opened_in_the_explorer_becomes_the_own_list(page, lab)
         on_a_phone_with_the_keyboard(page, lab)
-
-
-def a_neuron_opened_in_the_explorer_becomes_the_own_list(page, lab):
-    lab.get_by_role("button", name="Load the explorer").click()
-    agree(lab, "cards of the strongest neurons")
-    page.fill("input[name=jump]", "2.17")
-    page.keyboard.press("Enter")
-    assert page.locator(".nx-card h3").text_content() == "Neuron 2.17"
-    page.wait_for_function("[...document.querySelectorAll('.polinb-lab input')].some((x) => x.value === '2.17')")
-    assert page.get_by_role("button", name="Copy link").count() == 0, "the address is Jupyter's"
 
 
 def on_a_phone_with_the_keyboard(page, lab):

@@ -252,6 +252,17 @@ def test_widget_shows_errors_as_text_and_stays_usable(lab, monkeypatch):
     assert not lab.error.value and len(lab.results) == 1
 
 
+def test_a_neuron_opened_in_the_explorer_becomes_the_own_list(lab):
+    pressed(lab, "Load the explorer")
+    assert "cards" in lab.missing.value and not lab.explorer.children, "asks first"
+    pressed(lab, "Start")
+    assert not lab.error.value
+    [explorer] = lab.explorer.children
+    assert explorer.payload["layers"] == 3
+    explorer.selected = [2, 17]
+    assert (lab.inputs["neurons"].value, lab.inputs["own"].value) == ("own", "2.17")
+
+
 def test_text_of_models_and_users_is_escaped_everywhere():
     answer = Answer(ids=[1], text=BAD, pieces=[BAD], activation=[1.0], label=BAD, p_right=0.5, gap=0.1)
     request, answers = ask(prompt=BAD, neurons="own", own=BAD), {"vanilla": answer, "intervened": answer}
