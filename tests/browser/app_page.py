@@ -1,7 +1,5 @@
 """A page with scripts and styles beside it, as a built book has them."""
 
-from __future__ import annotations
-
 import shutil
 from collections.abc import Sequence
 from pathlib import Path

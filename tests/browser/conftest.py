@@ -1,10 +1,4 @@
-"""A real browser for the tests: Chromium with no way to another host, a book served below a subfolder, and checks.
-
-``browsers.py`` finds Chromium; ``make test`` installs it where the system lets it (.ci/browser). Without one these
-tests are skipped and say so, except in CI, where its absence is a failure.
-"""
-
-from __future__ import annotations
+"""A real browser for the tests, with no way to another host. Without one they are skipped; in CI that is a failure."""
 
 import functools
 import http.server
@@ -24,7 +18,6 @@ ARGUMENTS = ["--disable-gpu", "--host-resolver-rules=MAP * ~NOTFOUND , EXCLUDE 1
 
 @pytest.fixture(scope="package")  # not longer: its event loop would stand in the way of other tests
 def chromium():
-    """Playwright's handle of a running headless Chromium."""
     from playwright.sync_api import sync_playwright
 
     path = browsers.find()
@@ -40,11 +33,7 @@ def chromium():
 
 @pytest.fixture
 def visit(chromium):
-    """Factory: opens an address and returns its page, on which nothing may go wrong until the end of the test.
-
-    ``visit(url, allowed=prefix, viewport={...}, java_script_enabled=False, color_scheme="dark")``; ``clean=False``: a
-    page that is broken on purpose.
-    """
+    """Factory: opens an address and returns its page; nothing may go wrong on it (but on one that is not ``clean``)."""
     made = []
 
     def open_page(url: str, allowed: str = "", wait: str = "load", clean: bool = True, **options):
@@ -54,7 +43,7 @@ def visit(chromium):
         return seen.page
 
     yield open_page
-    wrong = [each for seen, clean in made if clean for each in seen.wrong()]
+    wrong = [each for seen, clean in made if clean for each in seen.wrong]
     for seen, _ in made:
         seen.page.context.close()
     assert not wrong
@@ -62,7 +51,7 @@ def visit(chromium):
 
 @pytest.fixture
 def part(visit):
-    """Factory: opens the address of an interactive part and returns its page once the part is drawn."""
+    """The same for an interactive part, once it is drawn."""
 
     def open_page(url: str, **options):
         page = visit(url, **options)
@@ -78,25 +67,20 @@ class _Quiet(http.server.SimpleHTTPRequestHandler):
 
 
 @contextmanager
-def served(folder: Path, below: str = "some/folder"):
-    """``folder`` over HTTP at http://127.0.0.1:PORT/``below``/, as a project page is served."""
+def served(folder: Path):
+    """``folder`` over HTTP, below a subfolder as a project page is."""
     with tempfile.TemporaryDirectory() as root:
-        target = Path(root) / below
-        target.parent.mkdir(parents=True, exist_ok=True)
-        target.symlink_to(folder.resolve())
-        server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(_Quiet, directory=root))
-        thread = threading.Thread(target=server.serve_forever, daemon=True)
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{server.server_address[1]}/{below}"
-        finally:
-            server.shutdown()
-            server.server_close()
-            thread.join()
+        (Path(root) / "below").symlink_to(folder.resolve())
+        handler = functools.partial(_Quiet, directory=root)
+        with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+            threading.Thread(target=server.serve_forever, daemon=True).start()
+            try:
+                yield f"http://127.0.0.1:{server.server_address[1]}/below"
+            finally:
+                server.shutdown()
 
 
 @pytest.fixture(scope="package")
 def book_address(built_book):
-    """The built book over HTTP."""
     with served(built_book.html) as base:
         yield base

@@ -1,31 +1,83 @@
-"""The static neuron explorer in a real browser: counts against PNLAC's, filters, map, keys, cards, links, looks."""
+"""The static neuron explorer in a real browser: counts against PNLAC's, filters, map, keys, cards, links."""
 
 import copy
 import json
+from types import SimpleNamespace
 
 import app_page
-import explorer_payload as made_up
 import numpy as np
+import pandas as pd
 import pytest
 from app_page import saved
 from conftest import served
 
+from polinb.chapters.browse.cards import ALL, Cards, picks
+from polinb.display.explorer import explorer_payload
+from polinb.display.webdata import embed
+from polinb.display.widgets import NeuronExplorer
+from polinb.runs.params import Params
 from polinb.scoring.pnlac import neuron_sets
 
-PLANTED = [(4, 123), (1, 7)]
-BARE = (0, 6)  # has no card, and is among the neurons of some topics
+TOPICS = ("race", "gun control", "immigration", "abortion", "taxation", "climate")
+HOSTILE = ("<img src=x onerror=\"document.title='broken in'\">", "<script>document.title='broken in'</script>")
+VARIANTS = ("values", "left", "right")
+SIDES = ("vanilla", "left", "right")
+SHAPE = (6, 400)
+TOKENS = [" I", " think", " the", " tax", " on", " guns", "\n", HOSTILE[0], " is", " too", " high", HOSTILE[1], "."]
+PLANTED = [(4, 123), (1, 7)]  # strongest for each topic
 
 
 @pytest.fixture(scope="module")
 def made():
-    made = made_up.make(PLANTED)
-    made.payload["cards"][0]["promoted"][0][0] = "a\u202eb\u0007\n"
-    return made
+    """Made-up scores, and what the package makes of them and of made-up cards: payload and blobs."""
+    random = np.random.default_rng(0)
+    common = random.standard_normal(SHAPE)  # G is not empty
+    scores = {topic: np.exp(0.8 * common + 0.6 * random.standard_normal(SHAPE)) for topic in TOPICS}
+    for score in scores.values():
+        score[PLANTED[0]], score[PLANTED[1]] = 100, 99
+    sets = neuron_sets(scores, 5.0)
+    both = SimpleNamespace(general=sets.general, specific=sets.specific | {"race": sets.strict["race"]})
+    chosen = picks(scores, both, general=8, specific=2)
+    own = [(pick.layer, pick.neuron) for pick in chosen]
+    rows = pd.DataFrame([(*at, topic) for at in own for topic in (ALL, *TOPICS)], columns=["layer", "neuron", "topic"])
+    effect = np.where(rows["topic"] == ALL, 0.0123, random.normal(0, 0.02, len(rows)))
+    means = {side: random.normal(0.2, 0.3, len(rows)) for side in SIDES}
+    lens = [("a\u202eb\u0007\n", 3.0), (HOSTILE[0], 2.75), (HOSTILE[1], 2.5)]
+
+    def context(topic):
+        values = {name: np.round(random.standard_normal(len(TOKENS)), 3).tolist() for name in VARIANTS}
+        peak = int(np.abs(values["values"]).argmax())
+        return {"topic": topic, "source": "statement", "start": 3, "tokens": TOKENS, "peak": peak, **values}
+
+    def histogram():
+        return {"width": 0.25} | {side: dict(enumerate(random.integers(1, 60, 9).tolist(), -3)) for side in SIDES}
+
+    found = Cards(
+        picks=chosen,
+        nulls={"uniform": own[:4], "near": own[4:8]},
+        scores=scores,
+        normalised={topic: score * random.uniform(0.1, 2, SHAPE) for topic, score in scores.items()},
+        scale=random.uniform(0.1, 1, SHAPE),
+        lens=[{"promoted": lens, "suppressed": lens} for _ in own],
+        means=rows.assign(n=40, **means)[rows["topic"] != ALL],
+        contexts={at: [context(topic) for topic in TOPICS[:3]] for at in own},
+        histograms={at: histogram() for at in own},
+        effects=rows.assign(n=40, effect=effect, low=effect - 0.0083, high=effect + 0.0083),
+        readings=pd.DataFrame(),
+    )
+    params = Params.from_profile("tiny").model_copy(update={"topics": list(TOPICS), "gamma": 5.0, "gammas": []})
+    payload, blobs = explorer_payload(SimpleNamespace(params=params), found)
+    return SimpleNamespace(payload=payload, blobs=blobs, scores=scores)
+
+
+def write(made, folder):
+    shown = embed("explorer", made.payload, "Neuron explorer", "<p>Without scripts: a table.</p>", made.blobs)
+    return app_page.write_app(folder, "explorer", shown.data)
 
 
 @pytest.fixture(scope="module")
 def address(made, tmp_path_factory):
-    return made.write(tmp_path_factory.mktemp("explorer"))
+    return write(made, tmp_path_factory.mktemp("explorer"))
 
 
 @pytest.fixture
@@ -68,11 +120,10 @@ def place_of(page, layer):
     return page.evaluate(
         """(layer) => {
           const canvas = document.querySelector(".nx-map canvas"), high = (canvas.height - 26) / 6;
-          const y = Math.round(4 + layer * high + 3);
-          const row = canvas.getContext("2d").getImageData(36, y, canvas.width - 170, 1).data;
-          const light = Array.from({ length: row.length / 4 },
-            (_, x) => row[4 * x + 3] ? row[4 * x] + row[4 * x + 1] + row[4 * x + 2] : 999);
-          return { x: 37 + light.indexOf(Math.min(...light)), y };
+          const y = Math.round(7 + layer * high), wide = canvas.width - 170;
+          const row = canvas.getContext("2d").getImageData(36, y, wide, 1).data;
+          const light = (x) => row[4 * x + 3] ? row[4 * x] + row[4 * x + 1] + row[4 * x + 2] : 999;
+          return { x: 37 + [...Array(wide).keys()].reduce((a, b) => light(b) < light(a) ? b : a), y };
         }""",
         layer,
     )
@@ -83,12 +134,11 @@ def test_broken_data_is_an_error_and_the_fallback_stays(visit, part, made, tmp_p
     short.blobs["levels"] = short.blobs["levels"][:-1]
     miscounted.payload["counts"]["5"]["G"] = -1
     for broken in (short, miscounted):
-        page = visit(broken.write(tmp_path), clean=False)
+        page = visit(write(broken, tmp_path), clean=False)
         page.wait_for_selector(".polinb-app[data-state=error]", state="attached")
-        assert page.get_by_text("Without scripts: a table.").is_visible()
-        assert page.locator(".polinb-app").get_attribute("data-error") and page.locator(".nx").count() == 0
+        assert page.get_by_text("Without scripts: a table.").is_visible() and page.locator(".nx").count() == 0
     elsewhere.payload["counts"]["8"]["strict"]["race"] = -1
-    page = part(elsewhere.write(tmp_path))
+    page = part(write(elsewhere, tmp_path))
     warning = page.locator(".nx-counts .nx-error")
     assert not warning.is_visible()
     page.fill("input[name=gamma]", "8")
@@ -97,19 +147,16 @@ def test_broken_data_is_an_error_and_the_fallback_stays(visit, part, made, tmp_p
 
 def test_counts_at_every_gamma_are_those_of_neuron_sets(at, made):
     page = at()
-    seen = set()
     for place, gamma in enumerate(made.payload["gammas"]):
         page.fill("input[name=gamma]", str(place))
-        seen.add(page.locator(".nx-told").text_content().partition(":")[2])
         assert not page.locator(".nx-counts .nx-error").is_visible(), gamma
-    assert len(seen) > 5, "gammas too alike to tell anything"
-    sets = neuron_sets(made.scores, gamma)
-    general = int(sets.general.sum())
-    assert page.locator(".nx-told").text_content().startswith(f"γ = {gamma:g} %: general {general} (")
-    for topic, *told in cells(page.locator(".nx-counts tbody tr")):
-        n, specific, strict = map(number, told)
-        assert (specific, strict) == (sets.specific[topic].sum(), sets.strict[topic].sum())
-        assert n == specific + general == round(gamma / 100 * 2400)
+        sets = neuron_sets(made.scores, gamma)
+        general = int(sets.general.sum())
+        assert page.locator(".nx-told").text_content().startswith(f"γ = {gamma:g} %: general {general} (")
+        for topic, *told in cells(page.locator(".nx-counts tbody tr")):
+            n, specific, strict = map(number, told)
+            assert (specific, strict) == (sets.specific[topic].sum(), sets.strict[topic].sum())
+            assert n == specific + general == round(gamma / 100 * 2400)
 
 
 def test_filters_and_sorting_change_list_and_map(at, made):
@@ -150,8 +197,6 @@ def test_the_map_tells_and_opens_the_neurons_of_a_cell(at):
     page.locator(".nx-over").hover(position=place_of(page, PLANTED[1][0]))
     where, best, members = page.locator(".nx-tip > div").all_text_contents()
     assert where.startswith("layer 1, neurons 4–7") and best.startswith("strongest: 1.7, top ") and "G" in members
-    page.mouse.move(1, 1)
-    assert not page.locator(".nx-tip").is_visible()
     page.locator(".nx-over").click(position=place_of(page, PLANTED[0][0]))
     assert titles(page) == ["Neuron 4.123"]
     assert page.locator(".nx-cell button[data-chosen]").text_content() == "4.123"
@@ -165,47 +210,29 @@ def test_a_card_tells_and_saves_what_the_run_measured(at, made):
     """Text of a model stays text, and what is hidden in it is shown."""
     page, card = at("#explorer?neuron=4.123"), made.payload["cards"][0]
     rows = cells(page.locator(".nx-card .nx-part").first.locator("tbody tr"))
-    for t, (topic, _, score, rank, normal) in enumerate(rows):
-        assert (topic, score, number(rank)) == (made_up.TOPICS[t], "100", 1)
-        assert number(normal) == card["rank_normalised"][t]
+    assert [(topic, score, number(rank)) for topic, _, score, rank, _ in rows] == [(t, "100", 1) for t in TOPICS]
+    assert [number(row[4]) for row in rows] == card["rank_normalised"]
     text = page.locator(".nx-card").text_content()
     scale, rank = card["scale"], card["scale_rank"]
     assert f"{scale:.3g}, rank {rank:_} of 2_400".replace("_", "\u202f") in text
     assert "+0.0123[+0.0040, +0.0206]" in text
     mean = card["activation"][2]
     shown = cells(page.locator(".nx-card .nx-part").nth(2).locator("tbody tr"))[2]
-    assert numbers(shown[2:]) == pytest.approx([mean["vanilla"], mean["left"], mean["right"], 40], abs=6e-3)
+    assert numbers(shown[2:]) == pytest.approx([*(mean[side] for side in SIDES), 40], abs=6e-3)
     found = json.loads(saved(page, "button[name=save-json]")[1])
     assert {name: found[name] for name in card} == card and found["run"] == made.payload["run"]
-    page.get_by_role("button", name="Copy JSON").click()
-    page.wait_for_selector("button:has-text('Copied')")
-    assert json.loads(page.evaluate("navigator.clipboard.readText()")) == found
     page.get_by_label("Search the cards").fill("<img")
     assert len(listed(page)) > 10
-    for hostile in made_up.HOSTILE:
+    for hostile in HOSTILE:
         assert hostile in text.replace("\u00a0", " ")
     assert page.locator(".nx :is(img, script, iframe)").count() == 0 and page.title() == "part"
     assert page.locator(".nx-tokens li").first.text_content().startswith("a⟨U+202E⟩b⟨U+0007⟩⏎")
 
 
-def test_a_neuron_without_a_card_shows_its_levels_and_saves_them(at, made):
-    layer, neuron = BARE
-    page = at(f"#explorer?neuron={layer}.{neuron}")
-    for t, (topic, place, inside) in enumerate(cells(page.locator(".nx-card tbody tr"))):
-        score = made.scores[topic]
-        rank = int((score > score[layer, neuron]).sum()) + 1
-        assert topic == made_up.TOPICS[t]
-        low, _, high = place.removeprefix("top ").removesuffix(" %").partition("–")
-        assert round(float(low) * 24) - 1 <= rank <= round(float(high or low) * 24) + 1, (rank, place)
-        assert (inside == "inside") == (rank <= round(0.05 * 2400))
-    bare = json.loads(saved(page, "button[name=save-json]")[1])
-    assert (bare["layer"], bare["neuron"]) == (layer, neuron) and set(bare["places"]) == set(made_up.TOPICS)
-
-
 def test_keyboard_alone(at):
     page = at()
     field, alert = page.locator("input[name=jump]"), page.locator(".nx-jump [role=alert]")
-    for text, said in (("6.0", "no layer 6"), ("0.400", "no neuron 400"), ("", "point"), ("<img src=x>", "point")):
+    for text, said in (("6.0", "no layer 6"), ("0.400", "no neuron 400"), ("<img src=x>", "point")):
         jump(page, text)
         assert said in alert.text_content() and field.get_attribute("aria-invalid") == "true", text
     jump(page, "1.7")
@@ -220,12 +247,9 @@ def test_keyboard_alone(at):
     assert live.text_content().startswith("layer 0, neuron")
     for key in ["End", "ArrowDown", "ArrowDown", "Home", "ArrowRight", "ArrowRight", "ArrowLeft", "ArrowUp"]:
         page.keyboard.press(key)
-    first = live.text_content()
-    assert first.startswith("layer 1, neurons ")
-    low, high = first.split("neurons ")[1].split(",")[0].split(";")[0].split("–")
+    assert live.text_content().startswith("layer 1, neurons 4–7")
     page.keyboard.press("Enter")
-    layer, neuron = map(int, focused.text_content().removeprefix("Neuron ").split("."))
-    assert layer == 1 and int(low) <= neuron <= int(high)
+    assert focused.text_content() == "Neuron 1.7", "the strongest of the cell"
     page.get_by_role("button", name="Close").press("Enter")
     assert page.locator(".nx-over:focus").count() == 1 and not titles(page)
 
@@ -233,25 +257,21 @@ def test_keyboard_alone(at):
 def test_pictures_and_contexts_of_a_card_are_the_runs(at, made):
     """Heights of the histogram are square roots of shares; contexts are coloured and read token by token."""
     page, card = at("#explorer?neuron=4.123"), made.payload["cards"][0]
-    counts = {model: np.array(card["histogram"][model]) for model in made_up.SIDES}
+    counts = {model: np.array(card["histogram"][model]) for model in SIDES}
     top = max((values / values.sum()).max() for values in counts.values())
     for model, values in counts.items():
         drawn = page.locator(f".nx-hist-{model}").get_attribute("d")
         heights = [80 - float(step.split(",")[1].split()[0]) for step in drawn.split(" L")[1:]]
         assert heights == pytest.approx(80 * np.sqrt(values / values.sum() / top), abs=1e-6)
     context, box = card["contexts"][0], page.locator(".nx-contexts li").first
-
-    def reads(i):
-        said = [t for t in box.locator(".nx-readout").text_content().split() if t[:1] in "+−"]
-        assert numbers(said) == pytest.approx([context[name][i] for name in made_up.VARIANTS], rel=0.01)
-
-    reads(context["peak"])
     box.locator(".nx-context").focus()
-    for key, place in (("Home", 0), ("ArrowRight", 1)):
-        page.keyboard.press(key)
-        reads(place)
-    top = max(abs(v) for c in card["contexts"] for n in made_up.VARIANTS for v in c[n])
-    for name, variant in zip(made_up.VARIANTS, made_up.SIDES, strict=True):
+    for key, place in (("", context["peak"]), ("Home", 0), ("ArrowRight", 1)):
+        if key:
+            page.keyboard.press(key)
+        said = [t for t in box.locator(".nx-readout").text_content().split() if t[:1] in "+−"]
+        assert numbers(said) == pytest.approx([context[name][place] for name in VARIANTS], rel=0.01)
+    top = max(abs(v) for c in card["contexts"] for n in VARIANTS for v in c[n])
+    for name, variant in zip(VARIANTS, SIDES, strict=True):
         page.locator(f".nx-choice input[value={variant}]").check()
         got = box.locator(".nx-tok").evaluate_all("(all) => all.map((n) => n.className)")
         for value, classes in zip(context[name], got, strict=True):
@@ -272,39 +292,20 @@ def test_a_link_restores_the_view_and_garbage_in_it_is_ignored(at):
     assert page.get_by_label("Search the cards").input_value() == "4."
     before = page.url
     page.select_option("select[name=type]", "G")
+    page.wait_for_function("location.hash.includes('type=G')")
     page.select_option("select[name=type]", "S")
-    page.wait_for_timeout(300)
-    assert page.url == before, "and the view gives the link"
-    bad = "topic=nobody&type=constructor&gamma=5.5&layer=99&neuron=%3Cimg%20src%3Dx%3E&order=up&cards=yes"
-    for fragment in (bad, "%E0%A4%A"):
-        page = at(f"#explorer?{fragment}")
-        chosen = [page.locator(f"select[name={name}]").input_value() for name in names[:3]]
-        assert chosen == ["-1", "all", "-1"] and not titles(page)
-        assert page.locator(".nx-told").text_content().startswith("γ = 5 %")
-
-
-def test_the_address_follows_and_the_link_is_copied(at):
-    page = at()
-    page.select_option("select[name=topic]", label="race")
-    page.fill("input[name=gamma]", "2")
-    jump(page, "1.7")
-    page.wait_for_function("location.hash === '#explorer?topic=race&gamma=0.5&neuron=1.7'")
+    page.wait_for_function("before => location.href === before", arg=before)
     page.get_by_role("button", name="Copy link").click()
     page.wait_for_function("document.querySelector('[name=copy]').parentElement.textContent.includes('copied')")
-    assert page.evaluate("navigator.clipboard.readText()") == page.url
-    # a link followed inside the open page
-    page.evaluate("location.hash = '#explorer?topic=taxation'")
-    page.wait_for_function("document.querySelector('select[name=topic]').selectedOptions[0].text === 'taxation'")
-    assert not titles(page)
-    # a closed clipboard leaves the link in the address
-    page.evaluate("Object.defineProperty(navigator, 'clipboard', { value: undefined })")
-    page.get_by_role("button", name="Copy link").click()
-    page.get_by_text("The link is in the address bar now.").wait_for()
+    assert page.evaluate("navigator.clipboard.readText()") == before, "and the view gives the link"
+    bad = "topic=nobody&type=constructor&gamma=5.5&layer=99&neuron=%3Cimg%20src%3Dx%3E&order=up&cards=yes"
+    page.evaluate("bad => { location.hash = '#explorer?' + bad; }", bad)  # a link followed inside the open page
+    page.wait_for_function("document.querySelector('select[name=type]').value === 'all'")
+    assert [page.locator(f"select[name={name}]").input_value() for name in names[:3]] == ["-1", "all", "-1"]
+    assert page.locator(".nx-told").text_content().startswith("γ = 5 %") and not titles(page)
 
 
 def test_the_widget_module_draws_the_same_and_syncs(visit, made, tmp_path):
-    from polinb.display.widgets import NeuronExplorer
-
     body = """<link rel="stylesheet" href="widget.css"><div id="here"></div><script type="module">
         import widget from "./widget.js";
         const buffer = await (await fetch("levels.bin")).arrayBuffer();

@@ -1,14 +1,11 @@
 """The live lab in JupyterLab and in Voilà, from the click to the text, on a tiny model and with no way to a network."""
 
-from __future__ import annotations
-
 import os
 import re
 import shutil
 import signal
 import socket
 import subprocess
-import urllib.error
 import urllib.request
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -49,7 +46,7 @@ def server(kind, root):
     with log.open("w") as file:
         # A session of its own: its kernels end with it.
         process = subprocess.Popen(line, env=environ, stdout=file, stderr=file, start_new_session=True)
-    address = re.compile(rf"http://127\.0\.0\.1:{port}/\S*")
+    address = re.compile(rf"http://127\.0\.0\.1:{port}/\S*token=\S*")
     try:
         until(lambda: process.poll() is not None or address.search(log.read_text()), told=log.read_text)
         assert process.poll() is None, log.read_text()[-3000:]
@@ -61,28 +58,19 @@ def server(kind, root):
                 process.wait(10)
 
 
-@pytest.fixture(scope="module")
-def voila(chromium, place):
-    with server("app", place) as address:
-        yield address
-
-
 def opened(visit, address):
-    """The page, which may load nothing from elsewhere."""
+    """The page, which may load nothing from elsewhere; without the token it asks for that and runs no notebook."""
     page = visit(address, allowed=re.match(r"http://[^/?]+", address)[0], wait="commit")
     page.set_default_timeout(WAIT)
+    with urllib.request.urlopen(address.split("?")[0], timeout=60) as answer:
+        assert "/login" in answer.url and not re.search("polinb-lab|jupyter-config-data", answer.read().decode())
     return page
 
 
-def lab_of(page):
-    """The lab, ready for a question."""
-    lab = page.locator(".polinb-lab")
+def ask(lab, kind, tokens=12, own=""):
+    """Once the lab is ready."""
     lab.get_by_text("Status: Ready.").wait_for()
-    return lab
-
-
-def ask(lab, prompt, own="", tokens=12, kind="ablate"):
-    lab.get_by_label("Prompt").fill(prompt)
+    lab.get_by_label("Prompt").fill(EVIL)
     if own:
         lab.get_by_label("Neurons").select_option("my own list")
         lab.get_by_label("Own list").fill(own)
@@ -92,34 +80,36 @@ def ask(lab, prompt, own="", tokens=12, kind="ablate"):
     lab.get_by_role("button", name="Run", exact=True).click()
 
 
+def agree(lab, missing):
+    """Once the lab has asked whether to make what is missing."""
+    lab.get_by_text("Status: Waiting for your answer").wait_for()
+    lab.get_by_role("listitem").filter(has_text=missing).wait_for()
+    lab.get_by_role("button", name="Start", exact=True).click()
+
+
 def answers(lab):
     lab.get_by_text("Status: Done.").wait_for()
     return lab.locator(".polinb-text").all_text_contents()
 
 
-def expected(place, prompt, kind, own=""):
-    """What the same request gives in this process; tests/lab/test_lab.py proves it."""
-    which = {"neurons": "own", "own": own} if own else {}
-    asked = {"profile": "tiny", "settings": SETTINGS, "topic": "crime", "donor_topic": "crime", "max_new_tokens": 12}
-    result = Session(Store(place / "store")).run(Request.of(prompt=prompt, kind=kind, **which, **asked))
-    return [answer.text for answer in result.answers.values()]
-
-
-def test_voila_from_click_to_text(visit, voila, place):
-    """General neurons: variants are trained after a question; then a patch."""
-    page = opened(visit, voila)
-    lab = lab_of(page)
-    assert not page.get_by_text("started_with").count(), "no source is shown"
-    ask(lab, EVIL, kind="patch")
-    lab.get_by_role("listitem").filter(has_text="PNLAC scores (crime, race)").wait_for()
-    lab.get_by_role("button", name="Start", exact=True).click()
-    assert answers(lab) == expected(place, EVIL, "patch")
-    assert lab.get_by_role("meter", name=re.compile(r"P\(right\) = ")).count() >= 1
-    assert lab.get_by_role("cell", name="<script>window.planted").is_visible(), "markup is shown as text"
-    assert lab.locator(".polinb-text span[title][style*=rgba]").count() > 12, "tokens are coloured"
-    assert lab.get_by_text(re.compile("strongest on “.*” \\(\\d")).count() == 2
-    assert page.evaluate("window.planted") is None
-    on_a_phone_with_the_keyboard(page, lab)
+def test_voila_from_click_to_text(visit, place):
+    """Variants are trained after a question; the answers are those of the same request in this process."""
+    with server("app", place) as address:
+        page = opened(visit, address)
+        lab = page.locator(".polinb-lab")
+        ask(lab, "patch")
+        assert not page.get_by_text("started_with").count(), "no source is shown"
+        agree(lab, "PNLAC scores (crime, race)")
+        asked = {"profile": "tiny", "settings": SETTINGS, "topic": "crime", "donor_topic": "crime"}
+        request = Request.of(prompt=EVIL, kind="patch", max_new_tokens=12, **asked)
+        shown = answers(lab)
+        result = Session(Store(place / "store")).run(request)
+        assert shown == [answer.text for answer in result.answers.values()]
+        assert lab.get_by_role("meter", name=re.compile(r"P\(right\) = ")).count() >= 1
+        assert lab.get_by_role("cell", name="<script>window.planted").is_visible(), "markup is shown as text"
+        assert lab.locator(".polinb-text span[title][style*=rgba]").count() > 12, "tokens are coloured"
+        assert page.evaluate("window.planted") is None
+        on_a_phone_with_the_keyboard(page, lab)
 
 
 def on_a_phone_with_the_keyboard(page, lab):
@@ -144,45 +134,24 @@ def on_a_phone_with_the_keyboard(page, lab):
     answers(lab)
 
 
-def test_voila_without_its_token_runs_nothing(voila):
-    assert "token=" in voila
-    try:
-        with urllib.request.urlopen(voila.split("?")[0], timeout=60) as answer:
-            address, text = answer.url, answer.read().decode()
-    except urllib.error.HTTPError as error:
-        address, text = f"{error.code}", error.read().decode()
-    assert address == "403" or "/login" in address, "neither refused nor asked for the token"
-    assert "polinb-lab" not in text and "jupyter-config-data" not in text, "no notebook was run"
-
-
-@pytest.fixture
-def jupyterlab(place):
-    with server("lab", place) as address:
-        yield address
-
-
-def test_jupyterlab_from_click_to_text_and_stop(visit, jupyterlab, place):
+def test_jupyterlab_from_click_to_text_and_stop(visit, place):
     from playwright.sync_api import TimeoutError as Late
 
-    assert "token=" in jupyterlab, "the server asks for its token"
-    page = opened(visit, jupyterlab)
-    page.locator(".jp-MarkdownOutput h1", has_text="The live lab").wait_for()
-    page.locator('.jp-Notebook-ExecutionIndicator[data-status="idle"]').wait_for()  # the kernel is there
-    for _ in range(3):  # JupyterLab may drop what a kernel is asked while it connects
-        page.get_by_role("menuitem", name="Run", exact=True).click()
-        page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
-        with suppress(Late):
-            page.locator(".polinb-lab").first.wait_for(timeout=45_000)
-            break
-    lab = lab_of(page)
-    ask(lab, EVIL, own="0.0-47, 1.5")
-    assert answers(lab) == expected(place, EVIL, "ablate", "0.0-47, 1.5")
-    assert lab.get_by_role("alert").count() == 0
-    # stop: some tokens, not all
-    ask(lab, "Is growth good?", own="0.1", tokens=900)
-    lab.get_by_text(re.compile(r"tokens: [1-9]\d* of 900")).wait_for()
-    lab.get_by_role("button", name="Stop", exact=True).click()
-    lab.get_by_text("Status: Stopped.").wait_for()
-    assert lab.get_by_text("; stopped").count() == 2
-    assert page.get_by_text("Jupyter news").count() == 0, "no announcements"
-    assert page.evaluate("window.planted") is None
+    with server("lab", place) as address:
+        page = opened(visit, address)
+        page.locator(".jp-MarkdownOutput h1", has_text="The live lab").wait_for()
+        page.locator('.jp-Notebook-ExecutionIndicator[data-status="idle"]').wait_for()  # the kernel is there
+        for _ in range(3):  # JupyterLab may drop what a kernel is asked while it connects
+            page.get_by_role("menuitem", name="Run", exact=True).click()
+            page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
+            with suppress(Late):
+                page.locator(".polinb-lab").first.wait_for(timeout=45_000)
+                break
+        lab = page.locator(".polinb-lab")
+        ask(lab, "ablate", tokens=900, own="0.0-47, 1.5")
+        lab.get_by_text(re.compile(r"tokens: [1-9]\d* of 900")).wait_for()
+        lab.get_by_role("button", name="Stop", exact=True).click()
+        lab.get_by_text("Status: Stopped.").wait_for()
+        assert lab.get_by_text("; stopped").count() == 2 and all(lab.locator(".polinb-text").all_text_contents())
+        assert lab.get_by_role("alert").count() == page.get_by_text("Jupyter news").count() == 0
+        assert page.evaluate("window.planted") is None

@@ -13,7 +13,7 @@ from waiting import until
 from polinb.__main__ import main
 from polinb.errors import ParameterError
 from polinb.lab import view
-from polinb.lab.request import CHANGES, SETS, Answer, History, Request, Result, parse, program
+from polinb.lab.request import SETS, Answer, History, Request, Result, parse, program
 from polinb.lab.session import Listener, Session, StoppedError
 from polinb.lab.widget import NeuronLab
 from polinb.masking.interventions import Intervention
@@ -42,7 +42,6 @@ def store(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def run(store):
-    """The run beneath the lab's."""
     return Run(Params.from_profile("tiny", **TWO), store)
 
 
@@ -55,20 +54,17 @@ class Heard(Listener):
     """Keeps what is told, and asks to stop once ``last`` is."""
 
     def __init__(self, session, last=None):
-        self.texts, self.bars, self.last, self.session = [], [], last, session
+        self.texts, self.bars, self.last, self.stop = [], [], last, session.stop
         session.listener = self
         session.stop.clear()
 
     def progress(self, done, total, label):
-        self.told(self.bars, (label, done, total))
+        self.bars.append((label, done, total))
+        if self.last == self.bars[-1]:
+            self.stop.set()
 
     def written(self, name, answer):
-        self.told(self.texts, (name, len(answer.ids)))
-
-    def told(self, where, what):
-        where.append(what)
-        if what == self.last:
-            self.session.stop.set()
+        self.texts.append(name)
 
 
 def test_lists_of_neurons_are_read_or_their_wrong_item_is_named():
@@ -80,18 +76,18 @@ def test_lists_of_neurons_are_read_or_their_wrong_item_is_named():
             parse(f"0.1, {item}" if item else "", 3, 48)
 
 
-def test_what_is_missing_is_told_first_and_made_by_the_run_and_after_a_stop_by_the_next(tmp_path):
+def test_what_is_missing_is_told_first_and_made_by_the_run_and_after_a_stop_by_the_next(tmp_path, monkeypatch):
     fresh = Session(Store(tmp_path / "fresh"))
     both, scores = "fine-tuned variants (crime left, crime right, race left, race right)", "PNLAC scores (crime, race)"
     own = {"neurons": "own", "own": "0.1"}
     assert fresh.missing(ask()) == fresh.missing(ask(kind="graft")) == [both, scores]
     assert fresh.missing(ask(**own)) == []
     assert fresh.missing(ask(**own, kind="graft")) == ["fine-tuned variants (crime right)"]
-    assert not (tmp_path / "fresh").exists(), "asking makes nothing"
-    hub = "the model some/model, from the Hugging Face hub"
-    with pytest.MonkeyPatch.context() as patch:  # its identity would be asked of the hub
-        patch.setattr("polinb.runs.base.identity_of", lambda *_: {})
+    with monkeypatch.context() as patch:
+        patch.setattr("polinb.runs.base.identity_of", lambda *_: {})  # it would be asked of the hub
+        hub = "the model some/model, from the Hugging Face hub"
         assert fresh.missing(ask(model="some/model", **own)) == [hub]
+    assert not (tmp_path / "fresh").exists(), "asking makes nothing"
     told = Heard(fresh, ("fine-tune race left", 1, 2))
     with pytest.raises(StoppedError):
         fresh.run(ask(kind="patch"))
@@ -100,25 +96,24 @@ def test_what_is_missing_is_told_first_and_made_by_the_run_and_after_a_stop_by_t
     told = Heard(fresh)
     fresh.run(ask(kind="patch"))
     assert ("fine-tune race left", 2, 2) in told.bars and ("tokens", STEPS, STEPS) in told.bars
-    assert [name for name, _ in told.texts[:4]] == ["vanilla", "intervened"] * 2, "both are written side by side"
+    assert told.texts[:4] == ["vanilla", "intervened"] * 2, "both are written side by side"
     assert fresh.missing(ask(kind="patch")) == [], "all is kept"
 
 
-OTHERS = [("specific", "graft"), ("strict", "patch"), ("uniform", "scale"), ("layer", "patch"), ("own", "ablate")]
+CASES = [("general", "graft"), ("specific", "graft"), ("strict", "patch"), ("uniform", "scale"), ("own", "ablate")]
 
 
-@pytest.mark.parametrize(("neurons", "kind"), [*(("general", kind) for kind in CHANGES), *OTHERS])
-def test_a_run_is_the_intervention_on_the_set_of_the_run(session, run, kind, neurons):
-    """Every intervention and every set; answers, judge and activations are those of the parts."""
+@pytest.mark.parametrize(("neurons", "kind"), CASES)
+def test_a_run_is_the_intervention_on_the_set_of_the_run(session, run, neurons, kind):
+    """Every intervention; answers, judge and activations are those of the parts."""
     sets = run.sets(50.0)
     chosen = {
         "general": lambda: sets.general,
         "specific": lambda: sets.specific["race"],
         "strict": lambda: sets.strict["race"],
         "own": lambda: parse("0.3-9, 2.1", run.lm.layers, run.lm.width),
-    }.get(neurons, lambda: run.control_set(neurons, 2, 50.0))()
-    if neurons in ("uniform", "layer"):
-        assert chosen.sum() == sets.general.sum() and (chosen != sets.general).any()
+        "uniform": lambda: run.control_set("uniform", 2, 50.0),
+    }[neurons]()
     Heard(session)
     strength = {"scale": -3.0, "patch": 0.5}.get(kind, 1.0)
     asked = {"topic": "race", "donor_topic": "race", "donor": "left", "number": 2, "own": "0.3-9, 2.1"}
@@ -133,8 +128,8 @@ def test_a_run_is_the_intervention_on_the_set_of_the_run(session, run, kind, neu
         seen = way.read(prompt, answer.ids)[1].astype(float)
         assert answer.activation == pytest.approx(np.sqrt((seen**2).mean(1)), abs=1e-5)
         assert "".join(answer.pieces) == answer.text
-    rated = run.judge.rate(pd.DataFrame({"response": [changed.text]}))
-    p_right = rated["p_right"][0]  # NaN: an answer of no word, which has none
+    p_right = run.judge.rate(pd.DataFrame({"response": [changed.text]}))["p_right"][0]
+    # NaN: an answer of no word, which has none
     assert changed.p_right == (None if np.isnan(p_right) else pytest.approx(p_right))
 
 
@@ -145,34 +140,33 @@ def test_signs_and_likelihoods_are_those_of_the_run(session, run):
     question = run.questions(topics=["race"]).iloc[1]
     result = session.run(ask(prompt=question["prompt"], topic="race", references=True))
     gaps = [answer.gap for answer in result.answers.values()]
-    logp = run.likelihood()
-    row = logp[logp["id"] == question["id"]].iloc[0]
+    row = run.likelihood().set_index("id").loc[question["id"]]
     assert gaps[0] == pytest.approx(row["logp_right"] - row["logp_left"], abs=1e-5) and gaps[1] != gaps[0]
     assert session.run(ask(references=True)).answers["vanilla"].gap is None, "no question of the data"
 
 
-def test_wrong_requests_are_refused_before_anything_runs(session, tmp_path):
+def test_wrong_requests_are_refused_before_anything_runs(session, tmp_path, capsys, monkeypatch):
     fresh = Session(Store(tmp_path / "s"))
     for changes, told in (
         ({"prompt": "  "}, "'prompt'"),
-        ({"neurons": "all"}, "'neurons'"),
         ({"gamma": 0.0}, "'gamma'"),
         ({"kind": "patch", "strength": 2.0}, "'strength'"),
         ({"strength": float("nan")}, "'strength'"),
         ({"colour": 1}, "'colour'"),
         ({"topic": "sports"}, "'topic': got 'sports'; allowed: crime, race"),
-        ({"donor_topic": "sports"}, "'donor_topic'"),
         ({"settings": {"gama": 5}}, "Did you mean 'gamma'"),
+        ({"max_new_tokens": 5000}, "the model's context"),
     ):
-        for check in (fresh.missing, fresh.run):
-            with pytest.raises(ParameterError, match=told):
-                check(ask(**changes))
-    with pytest.raises(ParameterError, match="the model's context"):
-        fresh.run(ask(max_new_tokens=5000))
+        with pytest.raises(ParameterError, match=told):
+            fresh.run(ask(**changes))
     assert not (tmp_path / "s").exists()
     for neurons, gamma in (("general", 0.01), ("strict", 99.99)):
         with pytest.raises(ParameterError, match=f"'gamma': got {gamma}; .*{SETS[neurons]}' is not empty"):
             session.run(ask(neurons=neurons, gamma=gamma))
+    monkeypatch.setattr(os, "execve", lambda *_: pytest.fail("a server was started"))
+    for arguments in (["--set", "gama=5"], ["--profile", "huge"], ["--port", "80"]):
+        assert main(["lab", *arguments]) == 2
+        assert "polinb: parameter" in capsys.readouterr().err
 
 
 EXPORTED = [
@@ -185,21 +179,17 @@ EXPORTED = [
 def test_exported_programs_make_the_same_answers(session, monkeypatch):
     """The prompt tries to break out of its literal; the last run is stopped."""
     prompt = "Why?\n'''\"\"\"); raise SystemExit(3) #\\ {x} <script>"
+    monkeypatch.setenv("POLINB_STORE", str(session._store.root))
     results = []
     for changes in EXPORTED:
-        Heard(session, ("intervened", 12))
+        Heard(session, ("tokens", 12, 500))
         results.append(session.run(ask(prompt=prompt, **changes)))
-    assert results[-1].stopped and max(len(a.ids) for a in results[-1].answers.values()) == 12
-    monkeypatch.setenv("POLINB_STORE", str(session._store.root))
-    made = []
-    for result in results:
         names = {}
-        exec(program(result), names)
-        made.append([answer.ids for answer in names["result"].answers.values()])
-    assert made == [[answer.ids for answer in result.answers.values()] for result in results]
-    assert made[1][0] != made[1][1]
-    kept = History.model_validate_json(History(runs=results).model_dump_json())
-    assert list(kept.runs) == results
+        exec(program(results[-1]), names)
+        again = [answer.ids for answer in names["result"].answers.values()]
+        assert again == [answer.ids for answer in results[-1].answers.values()]
+    assert results[-1].stopped and max(map(len, again)) == 12
+    assert list(History.model_validate_json(History(runs=results).model_dump_json()).runs) == results
 
 
 @pytest.fixture
@@ -223,7 +213,6 @@ def test_widget_from_click_to_answers_and_back(lab):
     lab.inputs["kind"].value = "scale"
     lab.inputs["strength"].value = -2.0
     pressed(lab)
-    assert "Done." in lab.state.value and not lab.error.value
     [first] = lab.results
     assert (first.request.own, first.request.strength, first.chosen) == ("0.1-30, 2.7", -2.0, 31)
     for name, answer in first.answers.items():
@@ -231,8 +220,6 @@ def test_widget_from_click_to_answers_and_back(lab):
         assert re.findall(r'span title="(.*?)"', shown) == [f"{value:.3g}" for value in answer.activation]
         assert answer.text in html.unescape(re.sub("<.*?>", "", shown)) and f"{len(answer.ids)} tokens" in shown
     assert sum(", 0.50)" in lab.answers[name].value for name in first.answers) == 1, "one scale of colours for both"
-    lab.inputs["kind"].value = "patch"
-    assert lab.inputs["strength"].value == 0.0, "a strength outside the new range is moved into it"
     lab.inputs["kind"].value = "ablate"
     pressed(lab)
     assert len(lab.results) == 2 and program(lab.results[1]) in html.unescape(lab.saved.value)
@@ -240,19 +227,17 @@ def test_widget_from_click_to_answers_and_back(lab):
     assert lab.request() == first.request
     code, kept = map(html.unescape, re.findall(r"<textarea.*?>\n(.*?)</textarea>", lab.saved.value, re.S))
     assert code == program(first) and len(json.loads(kept)["runs"]) == 2
-    assert 'download="polinb_lab.py"' in lab.saved.value
 
 
 def test_widget_asks_before_it_trains(lab, tmp_path):
     lab.session = Session(Store(tmp_path / "fresh"), lab)
-    pressed(lab)
-    assert "fine-tuned variants" in lab.missing.value and lab.question.layout.display == "" and not lab.results
-    assert not (tmp_path / "fresh").exists(), "nothing is computed before the word is given"
-    pressed(lab, "Not now")
-    assert lab.question.layout.display != "" and not (tmp_path / "fresh").exists()
-    pressed(lab)
-    pressed(lab, "Start")
-    assert len(lab.results) == 1 and lab.question.layout.display != "" and (tmp_path / "fresh" / "scores").is_dir()
+    for answer in ("Not now", "Start"):
+        pressed(lab)
+        assert "fine-tuned variants" in lab.missing.value and lab.question.layout.display == "" and not lab.results
+        assert not (tmp_path / "fresh").exists(), "nothing is computed before the word is given"
+        pressed(lab, answer)
+        assert lab.question.layout.display != ""
+    assert len(lab.results) == 1 and (tmp_path / "fresh" / "scores").is_dir()
 
 
 def test_widget_shows_errors_as_text_and_stays_usable(lab, monkeypatch):
@@ -262,30 +247,9 @@ def test_widget_shows_errors_as_text_and_stays_usable(lab, monkeypatch):
     error = lab.error.value
     assert "layer.neuron" in error and "&lt;img" in error and "<img" not in error and "k3y" not in error
     assert error.index("<details>") < error.index("Traceback"), "the traceback is folded away"
-    assert 'role="alert"' in error
-    lab.inputs["model"].value = ""
-    for name in ("", "tiny:nothing"):
-        lab.inputs["other"].value = name
-        pressed(lab)
-        assert f"{name}" in lab.error.value and "did not work" in lab.state.value
-    lab.inputs["model"].value = "tiny:llama"
     lab.use("0.1")
     pressed(lab)
     assert not lab.error.value and len(lab.results) == 1
-
-
-def test_widget_refuses_a_second_run_and_stops(lab):
-    lab.use("0.1")
-    lab.inputs["max_new_tokens"].value = 900
-    lab.buttons["Run"].click()
-    until(lambda: "of 900" in lab.count.value)
-    lab.buttons["Run"].click()
-    assert "Still busy" in lab.state.value
-    pressed(lab, "Stop")
-    [result] = lab.results
-    assert result.stopped and len(result.answers["vanilla"].ids) < 900 and "Stopped." in lab.state.value
-    pressed(lab, "Stop")
-    assert "Nothing is running" in lab.state.value
 
 
 def test_a_neuron_opened_in_the_explorer_becomes_the_own_list(lab):
@@ -301,17 +265,9 @@ def test_a_neuron_opened_in_the_explorer_becomes_the_own_list(lab):
 
 def test_text_of_models_and_users_is_escaped_everywhere():
     answer = Answer(ids=[1], text=BAD, pieces=[BAD], activation=[1.0], label=BAD, p_right=0.5, gap=0.1)
-    answers = {"vanilla": answer, "intervened": answer}
-    request = ask(prompt=BAD, neurons="own", own=BAD)
+    request, answers = ask(prompt=BAD, neurons="own", own=BAD), {"vanilla": answer, "intervened": answer}
     result = Result(request=request, answers=answers, chosen=1, total=2, stopped=False, date="")
     shown = [view.part("answer", "vanilla", answer, BAD, 1.0), view.part("answer", BAD, Answer(text=BAD))]
     shown += [view.part("status", BAD), view.part("progress", 1, 2, BAD), view.part("missing", [BAD])]
     shown += [view.part("history", [result]), view.error(ValueError(BAD)), view.part("saved", BAD, BAD, BAD, BAD)]
     assert all("&lt;script" in text and "<script" not in text for text in shown)
-
-
-def test_wrong_parameters_stop_before_a_server_starts(capsys, monkeypatch):
-    monkeypatch.setattr(os, "execve", lambda *_: pytest.fail("a server was started"))
-    for arguments in (["--set", "gama=5"], ["--profile", "huge"], ["--port", "80"]):
-        assert main(["lab", *arguments]) == 2
-        assert "polinb: parameter" in capsys.readouterr().err
