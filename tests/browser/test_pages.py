@@ -3,6 +3,9 @@
 ``POLINB_TEST_BOOK=_build/html`` looks at a book that is built already.
 """
 
+import hashlib
+import shutil
+from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 import pytest
@@ -10,6 +13,8 @@ import tour
 from bs4 import BeautifulSoup
 
 PHONE = {"width": 390, "height": 844}
+PAGE, SHARED = 3_000_000, 4_500_000  # bytes of a page and what it alone loads; of what all pages load together
+LOADED = "script[src], img[src], source[src], link[rel~=stylesheet], link[rel~=preload]"
 LINKS = "a[href], link[href], script[src], img[src], source[src], iframe[src], form[action]"
 
 
@@ -180,3 +185,39 @@ def test_the_keyboard_reaches_everything(visit, built_book) -> None:
     page.wait_for_url("**#main-content")
     page.keyboard.press("Tab")
     assert page.evaluate("!!document.activeElement.closest('main')"), "and the next Tab goes on in the text"
+
+
+def test_neither_a_page_nor_the_shared_bundles_are_heavy(built_book, names) -> None:
+    """What lies under ``_static`` is loaded by all pages and kept by the browser: each file of it counts once."""
+    html, loaded = built_book.html.resolve(), {}
+    for page in (html / name for name in names):
+        tags = BeautifulSoup(page.read_bytes(), "html.parser").select(LOADED)
+        paths = {(page.parent / unquote(urlsplit(tag.get("src") or tag["href"]).path)).resolve() for tag in tags}
+        loaded[page] = {path for path in paths if path.is_file()} | {page}
+    shared = {path for each in loaded.values() for path in each if html / "_static" in path.parents}
+    shared |= {path for path in (html / "_static").rglob("*.woff2") if "solid" in path.name}
+    assert {"vega-bundle.js", "tex-svg.js"} <= {path.name for path in shared}
+    assert sum(path.stat().st_size for path in shared) <= SHARED
+    own = {
+        page: sum(p.stat().st_size for p in each - shared - {html / "searchindex.js"}) for page, each in loaded.items()
+    }
+    none((page.name, size) for page, size in own.items() if size > PAGE)
+
+
+def digests(folder: Path) -> dict[str, str]:
+    files = [path for path in sorted(folder.rglob("*")) if path.is_file() and folder / "model" not in path.parents]
+    return {path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+
+
+@pytest.mark.slow
+def test_two_builds_are_identical(built_book, tmp_path: Path) -> None:
+    """The same executed notebooks, built in another folder: every file has the same bytes."""
+    from book._make.build import build_pages
+    from polinb.runs.checkout import Layout
+
+    for name in ("book", "notebooks", "polinb"):
+        shutil.copytree(built_book.root / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(built_book.root / "_config.yml", tmp_path)
+    build_pages(Layout(tmp_path))
+    first, second = digests(built_book.html), digests(tmp_path / "_build" / "html")
+    assert len(first) > 100 and first == second

@@ -198,6 +198,13 @@ def test_a_model_that_cannot_be_used_is_told(folder, settings, told):
         load(str(folder), device="cpu")
 
 
+def test_biases_that_an_architecture_would_drop_are_no_constants(tmp_path):
+    folder = model_folder(tmp_path / "model", "qwen2")
+    change(folder / "config.json", model_type="llama", architectures=["LlamaForCausalLM"])
+    with pytest.raises(ModelError, match=r"does not use \(9\): model.layers.0.self_attn.k_proj.bias"):
+        load(str(folder), device="cpu")
+
+
 # --- the embedded model
 
 
