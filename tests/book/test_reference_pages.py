@@ -84,7 +84,7 @@ def test_a_table_has_the_reference_runs_columns_and_what_differs_otherwise_stand
     near = one.select_one("table#tbl-near")
     assert texts(near) == [
         ["topic", "shift", "shift (reference run)"],
-        ["race", "0.10 [0.00, 0.20]", "0.70 [0.60, 0.80]"],
+        ["race", "0.10 [0.00,\u00a00.20]", "0.70 [0.60,\u00a00.80]"],  # whose ends stay on one line
         [NASTY, "0.3", "–"],
     ], "joined by the topic"
     assert "Table 1.1" in near.caption.get_text() and near.caption.select_one(".math")

@@ -192,7 +192,8 @@ def test_neither_a_page_nor_the_shared_bundles_are_heavy(built_book, names) -> N
     html, loaded = built_book.html.resolve(), {}
     for page in (html / name for name in names):
         tags = BeautifulSoup(page.read_bytes(), "html.parser").select(LOADED)
-        paths = {(page.parent / unquote(urlsplit(tag.get("src") or tag["href"]).path)).resolve() for tag in tags}
+        targets = (tag.get("src") or tag["href"] for tag in tags)
+        paths = {(page.parent / unquote(urlsplit(t).path)).resolve() for t in targets if not t.startswith("data:")}
         loaded[page] = {path for path in paths if path.is_file()} | {page}
     shared = {path for each in loaded.values() for path in each if html / "_static" in path.parents}
     shared |= {path for path in (html / "_static").rglob("*.woff2") if "solid" in path.name}

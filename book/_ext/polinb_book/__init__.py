@@ -49,7 +49,7 @@ def setup(app: Any) -> dict[str, Any]:
     app.connect("builder-inited", box.prepare)
     app.connect("builder-inited", reference.prepare)
     app.connect("source-read", reference.show)
-    app.connect("doctree-resolved", theme.break_lines)
+    app.connect("doctree-resolved", theme.hold_together)
     app.connect("html-page-context", theme.finish_page, priority=900)
     app.connect("build-finished", box.pack_notebooks)
     app.connect("build-finished", theme.drop_files)

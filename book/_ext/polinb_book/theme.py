@@ -24,7 +24,6 @@ SHORTEST, LONGEST = 50, 200  # characters of a page's description
 ICONS = "fontawesome.js"  # the font has the same icons, in a tenth of the bytes
 _TEX = re.compile(r"\\\((.*)\\\)|\\\[(.*)\\\]", re.S)
 _TOGETHER = re.compile(r"(?<=[\d\]]) (?=%)|(?<=,) (?=[−+]?[\d.∞?]+\])")  # 5 %, and the two ends of an interval
-_LONG = re.compile(r"[^\W\d]\S{18,}")
 _UNKNOWN = re.compile(r"\\[bB]ig[lr]?(?![a-z])|\\(?:begin|end)\{split\}")  # to docutils; brackets grow by themselves
 
 
@@ -44,17 +43,11 @@ def drop_files(app: Any, failure: Exception | None) -> None:
         path.unlink()
 
 
-def break_lines(_app: Any, doctree: Any, _page: str) -> None:
-    """Handler of ``doctree-resolved``: lines break not within a percentage or interval, but after a long word's slash.
-
-    Prompts end in their options, ``Often/Sometimes/Rarely/Never``, which would make a column of a table wide.
-    """
-    apart = nodes.FixedTextElement | nodes.literal | nodes.math | nodes.reference
+def hold_together(_app: Any, doctree: Any, _page: str) -> None:
+    """Handler of ``doctree-resolved``: no line ends within a percentage or an interval."""
     for text in list(doctree.findall(nodes.Text)):
-        if not isinstance(text.parent, apart):
-            better = _LONG.sub(lambda word: word[0].replace("/", "/\u200b"), _TOGETHER.sub("\u00a0", text))
-            if better != text:
-                text.parent.replace(text, nodes.Text(better))
+        if _TOGETHER.search(text) and not isinstance(text.parent, nodes.FixedTextElement | nodes.literal | nodes.math):
+            text.parent.replace(text, nodes.Text(_TOGETHER.sub("\u00a0", text)))
 
 
 def finish_page(app: Any, _page: str, _template: str, context: dict[str, Any], doctree: Any) -> None:
