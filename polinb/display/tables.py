@@ -142,7 +142,7 @@ def responses_table(
 
     def cut(value: Any) -> str:
         whole = str(value)
-        return whole if len(whole) <= limit else whole[:limit].rstrip() + " […]"
+        return whole if len(whole) <= limit else f"{whole[:limit].rpartition(' ')[0] or whole[:limit]} […]"
 
     return numbered_table(shown, name, caption, {c: cut for c in columns if shown[c].dtype.kind in "OTU"})
 

@@ -156,7 +156,8 @@ class Shown(SphinxDirective):
         def row(cells: Sequence[list[nodes.Node]]) -> nodes.row:
             made = [nodes.entry("", nodes.paragraph("", "", *cell)) for cell in cells]
             for entry, column in zip(made, columns, strict=True):
-                entry["classes"].append(f"text-{column['align']}")
+                long = ["polinb-long"] if max(map(len, column["text"]), default=0) > 100 else []
+                entry["classes"] += [f"text-{column['align']}", *long]
             return nodes.row("", *made)
 
         heads = row([self._inline(column["header"]) for column in columns])
