@@ -108,7 +108,7 @@ test: setup-workflow
 # Figures go to POLINB_BENCHMARKS (default _build/benchmarks.json); the book shows the committed book/benchmarks.json.
 bench: setup
 	@OMP_NUM_THREADS=1 POLINB_BENCH_PYTHON="$${POLINB_BENCH_PYTHON:-.venv-bench/bin/python}" \
-	$(BIN)/python -m pytest -s -m 'not gpu and not network' tests/benchmarks $(TESTS)
+	$(BIN)/python -m pytest -s -m 'not gpu' tests/benchmarks $(TESTS)
 
 # TransformerLens and pyvene, measured beside PNLAC, in an environment of their own.
 bench-env: setup

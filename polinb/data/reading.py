@@ -84,8 +84,7 @@ def _read_hub(given: str) -> tuple[list[dict[str, Any]], str]:
             f"name, the revision and the network, or choose one of its configurations (hub:{repository}:NAME), or "
             "download a CSV, JSON or Parquet file of it and give its path"
         ) from error
-    names = list(map(str, splits))
-    if len(names) > 1 and "train" not in names:
+    if len(names := list(map(str, splits))) > 1 and "train" not in names:
         fail(given, f"expected a split named train; it has {', '.join(names)}: download the file of one, and give that")
     return splits["train" if "train" in names else names[0]].to_list(), str(builder.hash or "unknown")
 

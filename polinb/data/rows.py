@@ -178,10 +178,9 @@ def _told(error: ValidationError, kind: type[Row], cells: Mapping[str, Any]) -> 
     problem = error.errors(include_url=False)[0]
     told = problem["msg"].removeprefix("Value error, ").replace("Input should be", "expected")
     place = str(problem["loc"][0]) if problem["loc"] else None
-    if problem["type"] == "value_error":
-        return told, place
     if problem["type"] != "missing":
-        return f"{told}; found {problem['input']!r:.60}", place
+        found = "" if problem["type"] == "value_error" else f"; found {problem['input']!r:.60}"
+        return told + found, place
     needed = [kind.names(field) for field, info in kind.model_fields.items() if info.is_required()]
     own = next(names for names in needed if place in names)
     for column, cell in cells.items():

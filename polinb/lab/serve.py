@@ -25,11 +25,7 @@ SERVERS = {"lab": ("jupyterlab", "ServerApp", 8888), "app": ("voila", "Voila", 8
 def command(kind: str, port: int | None = None, browser: bool = True, root: Path | None = None) -> list[str]:
     """The command line of a server: ``lab`` (JupyterLab) or ``app`` (Voilà), at the usual or next free port if None.
 
-    Args:
-        root: folder that holds ``notebooks``; None: the checkout.
-
-    Raises:
-        ParameterError: a port below 1024 or above 65535.
+    A port below 1024 is a ParameterError. ``root`` is the folder that holds ``notebooks``; None: the checkout.
     """
     from polinb.runs.checkout import find_layout
 
