@@ -161,6 +161,8 @@ class NeuronLab(widgets.VBox, Listener):
     def _start(self, job: Callable[[], None]) -> None:
         """Do a job in a thread of its own, unless another one runs."""
         if self.busy:
+            self._work.join(0.1)  # what asked a question ends right after it
+        if self.busy:
             self.status("Still busy: wait until it is done, or press Stop.")
             return
         self._clear()
@@ -179,8 +181,8 @@ class NeuronLab(widgets.VBox, Listener):
                 job(request)
                 return
             self._agreed, self.missing.value = partial(job, request), view.part("missing", missing)
-            self.question.layout.display = ""
             self.status("Waiting for your answer: start, or not now?")
+            self.question.layout.display = ""
 
         self._start(plan)
 
