@@ -96,9 +96,13 @@ def test_nothing_is_cut(wide, phone) -> None:
     none((n, t) for n, t in scrolling if "right" not in t["shadow"] or not (t["reached"] and t["named"]))
 
 
-def test_internal_links_and_anchors_lead_somewhere(built_book, names) -> None:
+@pytest.fixture(scope="module")
+def soups(built_book, names):
     html = built_book.html.resolve()
-    soups = {html / name: BeautifulSoup((html / name).read_bytes(), "html.parser") for name in names}
+    return {html / name: BeautifulSoup((html / name).read_bytes(), "html.parser") for name in names}
+
+
+def test_internal_links_and_anchors_lead_somewhere(soups) -> None:
     named = {page: soup.select("[id], a[name]") for page, soup in soups.items()}
     anchors = {page: {tag.get("id") or tag.get("name") for tag in tags} for page, tags in named.items()}
     wrong, count = set(), 0
@@ -187,12 +191,11 @@ def test_the_keyboard_reaches_everything(visit, built_book) -> None:
     assert page.evaluate("!!document.activeElement.closest('main')"), "and the next Tab goes on in the text"
 
 
-def test_neither_a_page_nor_the_shared_bundles_are_heavy(built_book, names) -> None:
+def test_neither_a_page_nor_the_shared_bundles_are_heavy(built_book, soups) -> None:
     """What lies under ``_static`` is loaded by all pages and kept by the browser: each file of it counts once."""
     html, loaded = built_book.html.resolve(), {}
-    for page in (html / name for name in names):
-        tags = BeautifulSoup(page.read_bytes(), "html.parser").select(LOADED)
-        targets = (tag.get("src") or tag["href"] for tag in tags)
+    for page, soup in soups.items():
+        targets = (tag.get("src") or tag["href"] for tag in soup.select(LOADED))
         paths = {(page.parent / unquote(urlsplit(t).path)).resolve() for t in targets if not t.startswith("data:")}
         loaded[page] = {path for path in paths if path.is_file()} | {page}
     shared = {path for each in loaded.values() for path in each if html / "_static" in path.parents}

@@ -153,12 +153,12 @@ class Shown(SphinxDirective):
         return [node, below]
 
     def _table(self, columns: list[dict[str, Any]]) -> nodes.table:
+        long = [max(map(len, column["text"]), default=0) > 100 for column in columns]
+        classes = [[f"text-{c['align']}", *["polinb-long"] * wide] for c, wide in zip(columns, long, strict=True)]
+
         def row(cells: Sequence[list[nodes.Node]]) -> nodes.row:
-            made = [nodes.entry("", nodes.paragraph("", "", *cell)) for cell in cells]
-            for entry, column in zip(made, columns, strict=True):
-                long = ["polinb-long"] if max(map(len, column["text"]), default=0) > 100 else []
-                entry["classes"] += [f"text-{column['align']}", *long]
-            return nodes.row("", *made)
+            made = zip(cells, classes, strict=True)
+            return nodes.row("", *(nodes.entry("", nodes.paragraph("", "", *cell), classes=own) for cell, own in made))
 
         heads = row([self._inline(column["header"]) for column in columns])
         cells = [[self._inline(x) if c["markup"] else [nodes.Text(x)] for x in c["text"]] for c in columns]

@@ -10,7 +10,7 @@ from polinb.chapters.dpo.study import PROBED, Study, read_answers, top_sets
 from polinb.errors import ParameterError
 from polinb.resampling import bootstrap_mean, changes
 from polinb.runs.conditions import VANILLA, Condition, Texts
-from polinb.runs.results import Result
+from polinb.runs.results import Result, missing
 from polinb.runs.run import Run
 from polinb.scoring import shares
 
@@ -92,8 +92,8 @@ def training(run: Run) -> pd.DataFrame:
     """Course of the trainings: the columns of ``Study.course``, and side."""
     studies = {side: study(run, side) for side in TRAINED}
     courses = [each.trained for each in studies.values()]
-    if not all(course.done() or all(need.done() for need in course.needs) for course in courses):
-        refuse(run)  # loads the model
+    if set(missing(courses)) - set(courses):  # something has to be trained: look at the model first
+        refuse(run)
     return pd.concat([each.course().assign(side=side) for side, each in studies.items()], ignore_index=True)
 
 

@@ -14,7 +14,7 @@ from polinb.runs.conditions import Condition
 from polinb.runs.run import Run
 from polinb.runs.weights import mask_of
 from polinb.stance import likelihood
-from polinb.stance.coupling import coupling_table, hierarchical_drop, mitigation, shift_table
+from polinb.stance.coupling import coupling_table, hierarchical_drop, mitigation, shift_table, spillover_ratio
 from polinb.stance.likelihood import Models
 from polinb.stance.utility import utility_table
 from polinb.wording import Effect
@@ -164,7 +164,8 @@ def couplings(run: Run, conditions: Sequence[Condition]) -> pd.DataFrame:
         raise TrainingError("no condition to compare: no neuron is general at any γ of this run; raise gamma or gammas")
     frame = pd.DataFrame(rows)
     shift = frame["shift"].abs()
-    return frame.assign(spillover_corrected=(frame["r_corrected"] / shift).where(shift > 0))
+    ratio = spillover_ratio(frame["r_corrected"].to_numpy(), shift)
+    return frame.assign(spillover_corrected=np.where(shift > 0, ratio, np.nan))
 
 
 def held(condition: Condition) -> int:
