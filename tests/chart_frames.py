@@ -9,9 +9,7 @@ from xml.etree import ElementTree
 import numpy as np
 import pandas as pd
 import vl_convert
-from sklearn.metrics import roc_auc_score, roc_curve
 
-from polinb.chapters.paper import paper
 from polinb.display import charts
 
 TOPICS = ["crime", "race", "economy"]
@@ -48,15 +46,6 @@ def raw_scores() -> dict[str, np.ndarray]:
     return {topic: shared * rng.lognormal(sigma=0.5, size=(4, 100)) for topic in TOPICS}
 
 
-def gammas() -> pd.DataFrame:
-    rows = [(t, g, 0.3, 0.2, np.inf if g == 25 else 0.4) for t in TOPICS for g in (2.5, 5, 25)]
-    return pd.DataFrame(rows, columns=["topic", "gamma", "r", "low", "high"])
-
-
-def theirs() -> pd.DataFrame:
-    return paper.gamma_ablation().rename(columns={"gamma_percent": "gamma", "rmse": "r"})
-
-
 def beside() -> pd.DataFrame:
     frame = pd.DataFrame({"group": ["R", "R", "share", "share"], "item": ["crime", "crime", "general", "general"]})
     frame = frame.assign(source=["paper: Qwen2.5-3B", "ours"] * 2, value=[0.5, 0.4, 4.35, 3.0])
@@ -67,20 +56,6 @@ def layers() -> pd.DataFrame:
     return pd.DataFrame([(n, k, n + 1) for n in range(6) for k in ("G", "S")], columns=["layer", "type", "count"])
 
 
-def share() -> pd.DataFrame:
-    return pd.DataFrame({"type": ["G", "S"], "percent": [4.0, 1.0], "paper": [4.35, 0.65]})
-
-
-def rates() -> pd.DataFrame:
-    rng, parts, size = np.random.default_rng(0), [], 300
-    truth = np.arange(size) < size // 5
-    for method, shift in (("PNLAC", 1.5), ("guess", 0.0)):
-        score = rng.normal(size=size) + shift * truth
-        fpr, tpr, _ = roc_curve(truth, score, drop_intermediate=False)
-        parts.append(pd.DataFrame({"fpr": fpr, "tpr": tpr, "method": method, "auc": roc_auc_score(truth, score)}))
-    return pd.concat(parts, ignore_index=True)
-
-
 def lines() -> pd.DataFrame:
     places = [(a, x, 0.5 - 0.1 * i - x / 100) for i, a in enumerate(METHODS) for x in (20, 5, 10)]
     frame = pd.DataFrame(places, columns=["by", "x", "y"])  # not sorted
@@ -88,8 +63,8 @@ def lines() -> pd.DataFrame:
 
 
 def trade() -> pd.DataFrame:
-    rows = [(f"{a} {k}", a, 0.3 * k, 0.1 * k + 0.05 * i, k == 1) for i, a in enumerate(METHODS) for k in (1, 2, 3)]
-    frame = pd.DataFrame(rows, columns=["condition", "family", "x", "y", "label"])
+    rows = [(f"{a} {k}", a, 0.3 * k, 0.1 * k + 0.05 * i) for i, a in enumerate(METHODS) for k in (1, 2, 3)]
+    frame = pd.DataFrame(rows, columns=["condition", "family", "x", "y"])
     return frame.assign(x_low=frame.x - 0.1, x_high=frame.x + 0.2, y_low=frame.y - 0.05, y_high=frame.y + 0.04)
 
 
@@ -105,13 +80,6 @@ def parts() -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["layer", "part", "value"])
 
 
-def spans() -> pd.DataFrame:
-    index = np.arange(1, 6)
-    ours = pd.DataFrame({"index": index, "degrees": 15.0 * index, "kind": "observed"})
-    null = pd.DataFrame({"index": index, "degrees": 80.0 + index, "kind": "random subspaces"})
-    return pd.concat([ours, null.assign(low=null.degrees - 4, high=null.degrees + 4)], ignore_index=True)
-
-
 def effects() -> pd.DataFrame:
     frame = pd.DataFrame({"group": ["cards", "cards", "random", "random"], "label": list("abcd")})
     return frame.assign(value=[0.5, -1.0, -0.1, 0.2], low=[0.1, np.nan, -0.3, 0.0], high=[0.9, np.nan, 0.1, 0.4])
@@ -123,22 +91,17 @@ def blank(frame: pd.DataFrame) -> pd.DataFrame:
 
 CALLS: dict[str, tuple[Callable[[pd.DataFrame], Any], Callable[[], pd.DataFrame]]] = {
     "layer_distribution": (charts.layer_distribution, layers),
-    "type_share": (charts.type_share, share),
     "stance_dots": (charts.stance_dots, dots),
-    "patch_chart": (charts.patch_chart, lambda: dots("patch")),
     "coupling_heatmap": (charts.coupling_heatmap, heat),
     "overlap_heatmap": (lambda f: charts.overlap_heatmap(f, "Jaccard overlap"), overlaps),
-    "gamma_curve": (lambda f: charts.gamma_curve(f, f, theirs()), gammas),
     "paper_vs_ours": (charts.paper_vs_ours, beside),
-    "roc": (charts.roc, rates),
     "curve": (lambda f: charts.curve(f, "γ (%)", "coupling R"), lines),
     "pareto": (lambda f: charts.pareto(f, "shift ΔS", "coupling R"), trade),
     "bars": (lambda f: charts.bars(f, "share of the shift"), shares),
     "by_layer": (lambda f: charts.by_layer(f, "contribution (logits)"), parts),
-    "angles": (charts.angles, spans),
     "card_effects": (lambda f: charts.card_effects(f, "random", "effect"), effects),
 }
-CHECKED = ("roc", "curve", "pareto", "bars", "by_layer", "angles")
+CHECKED = ("curve", "pareto", "bars", "by_layer")
 """Figures of the chapters beyond the paper: they take frames with gaps."""
 MAKERS: dict[str, Callable[[], Any]] = {
     **{name: (lambda call=call, frame=frame: call(frame())) for name, (call, frame) in CALLS.items()},

@@ -13,7 +13,6 @@ import pandas as pd
 from polinb.chapters.browse.cards import ALL, Cards, card_ranks
 from polinb.chapters.browse.cards_tables import UNITS, token_line
 from polinb.chapters.browse.explorer_levels import bound_scores, level_bounds, levels, set_counts, slider
-from polinb.display.charts.style import GREY, LEFT, RIGHT, bundle
 from polinb.display.webdata import embed
 from polinb.wording import placeless
 
@@ -32,18 +31,16 @@ CONTEXT = ("topic", "source", "start", "tokens", "peak", "values", "left", "righ
 EFFECT = ("effect", "low", "high")
 SHOWN = 12  # cards in the table that stands in for the explorer
 BINS = 16  # of a histogram, on either side of zero
-COLUMNS, CELLS = 96, 4800  # cells of the picture a layer, and in all: Altair refuses more than 5000 rows
-KINDS = {"general (G)": LEFT, "topic-specific": RIGHT, "neither": "#E4E7EA"}
 
 
 def explorer(run: Run, found: Cards) -> HTML:
-    """The explorer as one element of a page; without JavaScript a picture and a table of the first cards.
+    """The explorer as one element of a page; without JavaScript a table of the first cards.
 
     Args:
         found: what :func:`polinb.chapters.browse.cards.collect` gave.
     """
     payload, blobs = explorer_payload(run, found)
-    return embed("explorer", payload, "Neuron explorer", _fallback(payload, blobs["levels"]), blobs)
+    return embed("explorer", payload, "Neuron explorer", _fallback(payload), blobs)
 
 
 def explorer_payload(run: Run, found: Cards) -> tuple[dict[str, Any], dict[str, bytes]]:
@@ -146,8 +143,8 @@ def _rounded(value: Any) -> Any:
     return int(value) if isinstance(value, np.integer) else value
 
 
-def _fallback(payload: Mapping[str, Any], levels: bytes) -> str:
-    """The map as a picture and a plain table of the first cards; text of the model is escaped."""
+def _fallback(payload: Mapping[str, Any]) -> str:
+    """A plain table of the first cards; text of the model is escaped."""
     rows = []
     for card in payload["cards"][:SHOWN]:
         chosen = "G" if card["kind"] == "G" else f"S, {card['topic']}"
@@ -159,54 +156,8 @@ def _fallback(payload: Mapping[str, Any], levels: bytes) -> str:
     with pd.option_context("display.max_colwidth", None):
         table = pd.DataFrame(rows, columns=names).to_html(index=False, border=0, classes="table", justify="left")
     return (
-        f"<p>The interactive map of all neurons needs JavaScript. Here are a picture of it and {len(rows)} of its "
-        f"{len(payload['cards'])} cards. {picture(payload, levels)}</p>"
+        f"<p>The interactive map of all neurons needs JavaScript. Here are {len(rows)} of its "
+        f"{len(payload['cards'])} cards.</p>"
         f"<p>Unit of the effect: {html.escape(UNITS['effect'])}.</p>"
         + (table if rows else "<p>No neuron is in any set at this γ.</p>")
-    )
-
-
-def picture(payload: Mapping[str, Any], levels: bytes) -> str:
-    """The map at the run's γ as an ``img`` with its data and an alternative text, for who runs no scripts.
-
-    A cell stands for some neurons of a layer: it is general if one of them is on every topic's list, topic-specific if
-    one is on some list.
-
-    Args:
-        payload, levels: of :func:`explorer_payload`.
-    """
-    import altair as alt
-
-    layers, width, gamma = payload["layers"], payload["width"], payload["gamma"]
-    place = payload["gammas"].index(gamma)
-    level = np.frombuffer(levels, dtype=np.uint8).reshape(len(payload["topics"]), layers, width)
-    inside = level >= payload["cuts"][place]
-    columns = min(COLUMNS, max(1, CELLS // layers), width)
-    starts = [int(part[0]) for part in np.array_split(np.arange(width), columns)]
-    every, some = (np.logical_or.reduceat(each, starts, axis=1) for each in (inside.all(axis=0), inside.any(axis=0)))
-    general, specific, neither = KINDS
-    kind = np.where(every, general, np.where(some, specific, neither)).ravel()
-    cells = pd.DataFrame({"layer": np.repeat(np.arange(layers), columns), "first": starts * layers, "kind": kind})
-    legend = alt.Legend(title=f"a cell holds, at γ = {gamma:g} %, a neuron that is", orient="bottom", titleLimit=400)
-    colours = alt.Scale(domain=list(KINDS), range=list(KINDS.values()))
-    axis = alt.Axis(values=list(range(0, layers, 1 if layers <= 12 else 5)))
-    count = payload["counts"][str(place)]["G"]
-    most = f", most of them in layer {inside.all(axis=0).sum(axis=1).argmax()}" if count else ""
-    said = (
-        f"Map of all neurons, a row for each of the {layers} layers with {width:,} neurons from left to right, at γ = "
-        f"{gamma:g} %: {count:,} general neurons{most}."
-    )
-    chart: Any = alt.Chart(cells, width=620, height=alt.Step(max(4, min(16, 420 // layers))), description=said)
-    chart = chart.mark_rect(stroke="white", strokeWidth=0.5).encode(
-        x=alt.X("first:O", title="neurons, first to last", axis=alt.Axis(labels=False, ticks=False)),
-        y=alt.Y("layer:O", title="layer", axis=axis),
-        color=alt.Color("kind:N", scale=colours, legend=legend),
-    )
-    chart = chart.configure_view(stroke=None).configure(background="white")
-    chart = chart.configure_axis(titleColor=GREY, titleFontWeight="normal", domain=False)
-    data, about = bundle(chart.to_dict(), scale=1)  # larger would cost the page more than it shows
-    drawn = about["image/png"]
-    return (
-        f'<img class="polinb-still" alt="{html.escape(said, quote=True)}" width="{drawn["width"]}" '
-        f'height="{drawn["height"]}" src="data:image/png;base64,{data["image/png"]}">'
     )

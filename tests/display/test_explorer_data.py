@@ -16,7 +16,7 @@ from hypothesis.extra import numpy as hnp
 
 from polinb.chapters.browse import cards
 from polinb.chapters.browse.explorer_levels import GAMMAS, MOST, level_bounds, levels, slider
-from polinb.display.explorer import explorer, explorer_payload, picture
+from polinb.display.explorer import explorer, explorer_payload
 from polinb.display.webdata import packed
 from polinb.errors import ParameterError
 from polinb.scoring.pnlac import top_share
@@ -48,8 +48,6 @@ def test_the_largest_models_levels_fit_the_page():
     rng, bounds = np.random.default_rng(0), level_bounds(slider(5.0, [2.5, 12.5]))
     found = [levels(np.exp(0.7 * rng.standard_t(4, (32, 14336))), bounds, "model") for _ in range(6)]
     assert len(packed(np.stack(found).tobytes())) < 2_300_000
-    payload = {"layers": 32, "width": 14336, "topics": list("abcdef"), "gamma": 5.0, "gammas": [5.0], "cuts": [39]}
-    assert len(picture(payload | {"counts": {"0": {"G": 700}}}, np.stack(found).tobytes())) < 80_000
 
 
 @pytest.fixture(scope="module")
@@ -79,7 +77,7 @@ def test_text_of_a_model_stays_text(made):
     lens = [{side: [(evil, 1.0)] * 10 for side in ("promoted", "suppressed")} for _ in found.picks]
     page = explorer(run, replace(found, lens=lens)).data
     assert page[page.index("polinb-app-fallback") :].count("<tr") == 1 + len(found.picks), "without scripts"
-    assert "<img src=x" not in page and page.count("<img") == 1 and "&lt;img src=x" in page
+    assert "<img src=x" not in page and "&lt;img src=x" in page
     assert page.count("<script") == page.count("</script>") == 2
     data = re.findall(r'data-name="(\w+)">([^<]+)</script>', page)
     assert [name for name, _ in data] == ["payload", "levels"]

@@ -218,18 +218,17 @@ def points(run: Run, table: pd.DataFrame) -> pd.DataFrame:
     """:func:`comparison` as the frame of ``charts.pareto``: corrected R against on-topic shift, over topics.
 
     The mean shift, and the root of the mean R_c², of conditions of one name and number, questions resampled once for
-    all topics. The names printed (label) are those of CAFT's conditions and of the first fine-tune and InhibitFT.
+    all topics.
     """
     p = run.params
     table = table.assign(nth=table.groupby(["condition", "trained"]).cumcount())
-    named = {*TITLES.values(), "fine-tune", "InhibitFT (G)"}
     rows = []
     for (condition, family, nth), same in table.groupby(["condition", "family", "nth"], sort=False):
         moved, trained = stacks(run, list(same["model"])), list(same["trained"])
         x = stratified_mean([moved[t][k] for k, t in enumerate(trained)], p.bootstrap, p.seed, SHIFT)
         y = mean_coupling(moved, trained, p.bootstrap, p.seed)
-        rows.append([condition, family, nth, *x, *y, condition in named and nth == 0])
-    names = ["condition", "family", "nth", "x", "x_low", "x_high", "y", "y_low", "y_high", "label"]
+        rows.append([condition, family, nth, *x, *y])
+    names = ["condition", "family", "nth", "x", "x_low", "x_high", "y", "y_low", "y_high"]
     return pd.DataFrame(rows, columns=names)
 
 
@@ -310,13 +309,13 @@ def _span(columns: Sequence[np.ndarray], chosen: np.ndarray, r: int) -> np.ndarr
 
 
 def angle_lines(run: Run, topic: str) -> pd.DataFrame:
-    """Angles of both methods at the deepest ablated block, for ``charts.angles``."""
+    """Angles of both methods at the deepest ablated block, for ``charts.curve``."""
     parts = []
     for method, title in METHODS.items():
         frame = angles(run, topic, method).frame("angles")
         deepest = frame["block"].max()
         parts.append(frame[frame["block"] == deepest].assign(panel=f"{title}, block {deepest}"))
-    return pd.concat(parts, ignore_index=True)
+    return pd.concat(parts, ignore_index=True).rename(columns={"index": "x", "degrees": "y", "kind": "by"})
 
 
 def shared_table(run: Run, topic: str) -> pd.DataFrame:

@@ -291,18 +291,20 @@ def gamma_ablation(run: Run) -> pd.DataFrame:
     return table
 
 
-def gamma_lines(run: Run, table: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
-    """Lines of the γ figure by trained topic: ours, one random set (γ = 0: nothing frozen), and the paper's."""
+def gamma_lines(run: Run, table: pd.DataFrame) -> pd.DataFrame:
+    """Lines of the γ figure by topic, for ``charts.curve``: ours, a random set's (γ = 0: no set), the paper's."""
     topics = run.params.ablation_topics
     start = couplings(run, plain(run, topics)).assign(gamma=0.0)
-    names = {"trained": "topic", "r_low": "low", "r_high": "high"}
+    names = {"trained": "panel", "gamma": "x", "r": "y", "r_low": "low", "r_high": "high"}
     lines = []
-    for random in (False, True):
+    for random, by in ((False, "InhibitFT (ours)"), (True, "one random set (ours)")):
         part = table[table["condition"].str.startswith("random") == random]
-        both = pd.concat([start, part], ignore_index=True).rename(columns=names)
-        lines.append(both[["topic", "gamma", "r", "low", "high"]].sort_values(["topic", "gamma"]))
-    theirs = paper.ablated(topics).rename(columns={"gamma_percent": "gamma", "rmse": "r"})
-    return lines[0], lines[1], theirs[["topic", "gamma", "r", "model"]]
+        both = pd.concat([start, part], ignore_index=True).rename(columns=names)[list(names.values())]
+        lines.append(both.sort_values(["panel", "x"]).assign(by=by))
+    theirs = paper.ablated(topics).assign(by=lambda t: "paper: " + t["model"])
+    theirs = theirs.rename(columns={"topic": "panel", "gamma_percent": "x", "rmse": "y"})
+    lines.append(theirs[["panel", "x", "y", "by"]])
+    return pd.concat(lines, ignore_index=True)
 
 
 def gamma_steps(run: Run) -> pd.DataFrame:

@@ -14,6 +14,7 @@ from polinb.wording import intervals
 
 NAMES = {"G": "G", "N": "Nₜ", "S": "Sₜ"}
 MARKUP = {"G": "$G$", "N": "$N_t$", "S": "$S_t$"}  # for tables
+RATES = (0, 0.02, 0.04, 0.06, 0.08, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1)  # where ROC curves are drawn
 SCORED = ("raw", "normalised", "floored", "gradient")
 _KNOBS = {  # in a table, and in a sentence
     "loudness": (
@@ -69,14 +70,12 @@ def lines(run: Run, table: pd.DataFrame, knob: str, group: str = "G") -> pd.Data
 
 
 def roc_panels(run: Run) -> pd.DataFrame:
-    """ROC curves of G at the base condition and in three traps, means over models, for ``charts.roc``.
-
-    Columns: knob, value, method, fpr, tpr, auc, panel.
-    """
+    """ROC curves of G at the base condition and in three traps, means over models, for ``charts.curve``."""
     keys = ["knob", "value", "method", "fpr"]
-    curves = joined(run, "detected", "roc").groupby(keys, sort=False, as_index=False)[["tpr", "auc"]].mean()
+    curves = joined(run, "detected", "roc").groupby(keys, sort=False, as_index=False)["tpr"].mean()
+    curves = curves[curves["fpr"].round(3).isin(RATES)]
     panels = list(map(told, curves["knob"], curves["value"]))
-    return curves.assign(method=curves["method"].map(METHODS), panel=panels)
+    return curves.assign(by=curves["method"].map(METHODS), panel=panels).rename(columns={"fpr": "x", "tpr": "y"})
 
 
 def base_table(run: Run, table: pd.DataFrame) -> pd.DataFrame:

@@ -17,13 +17,12 @@ if "jsonschema" not in sys.modules:
 
 from polinb.display.charts.effects import bars, by_layer, card_effects, pareto
 from polinb.display.charts.heat import coupling_heatmap, overlap_heatmap
-from polinb.display.charts.lines import angles, curve, roc
-from polinb.display.charts.neurons import gamma_slider, layer_distribution, type_share
-from polinb.display.charts.stances import gamma_curve, paper_vs_ours, patch_chart, stance_dots
+from polinb.display.charts.lines import curve
+from polinb.display.charts.neurons import gamma_slider, layer_distribution
+from polinb.display.charts.stances import paper_vs_ours, stance_dots
 from polinb.display.charts.style import VEGA_LITE, png
 
 __all__ = [
-    "VEGA_LITE", "angles", "bars", "by_layer", "card_effects", "coupling_heatmap", "curve", "gamma_curve",
-    "gamma_slider", "layer_distribution", "overlap_heatmap", "paper_vs_ours", "pareto", "patch_chart", "png", "roc",
-    "stance_dots", "type_share",
+    "VEGA_LITE", "bars", "by_layer", "card_effects", "coupling_heatmap", "curve", "gamma_slider", "layer_distribution",
+    "overlap_heatmap", "paper_vs_ours", "pareto", "png", "stance_dots",
 ]  # fmt: skip

@@ -15,13 +15,6 @@ from polinb.errors import DataError
 
 BAR = "M-1,-0.2L1,-0.2L1,0.2L-1,0.2Z"  # a line, as a symbol of the legend
 SUM = "sum of the parts (line)"
-SIZE = (440, 320)  # of a trade-off, in pixels
-# Where a name may stand beside its point: pixels right, pixels up, alignment. The first that is free is taken.
-SIDES = (
-    *((9, 0, "left"), (-9, 0, "right"), (0, 14, "center"), (0, -14, "center")),
-    *((7, 12, "left"), (7, -12, "left"), (-7, 12, "right"), (-7, -12, "right")),
-    *((7, 26, "left"), (7, -26, "left"), (-7, 26, "right"), (-7, -26, "right")),
-)
 
 
 def bars(frame: pd.DataFrame, title: str) -> Chart:
@@ -148,32 +141,24 @@ def pareto(frame: pd.DataFrame, x_title: str, y_title: str, limit: float | None 
     """A trade-off of two effects: one point a condition with both intervals, and the two lines of no effect.
 
     Columns: ``condition``, ``family`` (colour and shape), ``x``, ``y``; optional ``x_low``, ``x_high``, ``y_low``,
-    ``y_high`` (NaN where unknown) and ``label`` (bool: print the condition's name; by default all if at most six).
+    ``y_high`` (NaN where unknown).
 
     Args:
         limit: |x| + |y| cannot be larger: a border is drawn there; None: the axes reach as far as the numbers.
     """
     ends = [("x_low", "x_high", "x interval"), ("y_low", "y_high", "y interval")]
-    data = checked(frame, ["condition", "family"], ["x", "y"], ends, keep=["label"])
+    data = checked(frame, ["condition", "family"], ["x", "y"], ends)
     known = data[["x", "y"]].notna().all(axis=1)
-    data["label"] = known & (data["label"].eq(True).fillna(False) if "label" in data else len(data) <= 6)
-    xs, ys = (
-        [-1.07 * limit, 1.07 * limit] if limit else _domain(data[[axis, f"{axis}_low", f"{axis}_high"]])
-        for axis in "xy"
-    )
-    data = _place_labels(data, xs, ys)
     families = order(data["family"])
-    x: dict[str, Any] = {"title": x_title, "scale": alt.Scale(domain=xs, nice=False), "axis": alt.Axis(tickCount=6)}
-    y: dict[str, Any] = {"title": y_title, "scale": alt.Scale(domain=ys, nice=False), "axis": alt.Axis(tickCount=6)}
+    reach: dict[str, Any] = {"domain": [-1.07 * limit, 1.07 * limit]} if limit else {"padding": 20}
+    axes: dict[str, Any] = {"scale": alt.Scale(nice=False, **reach), "axis": alt.Axis(tickCount=6)}
+    x, y = {"title": x_title, **axes}, {"title": y_title, **axes}
     right, up = alt.X("x:Q", **x), alt.Y("y:Q", **y)
     base = alt.Chart().encode(color=style.colour("family", families))
     fainter = alt.condition(alt.selection_point(name="highlight"), alt.value(0.6), alt.value(style.PALE))
     whiskers = base.mark_rule(strokeWidth=1.2, aria=False).encode(opacity=fainter)
     tips = ["condition:N", "family:N", tip("x:Q", x_title, "+.3~g"), tip("x interval:N", "its 95 % interval")]
     tips += [tip("y:Q", y_title, "+.3~g"), tip("y interval:N", "its 95 % interval ")]
-    named = alt.Chart().transform_filter("datum.label").encode(x=alt.X("tx:Q", **x), y=alt.Y("ty:Q", **y))
-    text = named.encode(text="condition:N")
-    small: dict[str, Any] = {"fontSize": 11, "align": alt.ExprRef("datum.align"), "baseline": "middle"}
     border = style.once_drawn(GREY, strokeDash=[4, 3]).encode(y=alt.datum(0), x2=alt.datum(0))
     corners = [(a * limit, b * limit) for a in (-1, 1) for b in (-1, 1)] if limit else []
     points, shape = style.only_known(base, "x", "y"), style.shape("family", families)
@@ -184,63 +169,12 @@ def pareto(frame: pd.DataFrame, x_title: str, y_title: str, limit: float | None 
         style.only_known(whiskers, "x_low", "x_high", "y").encode(x=alt.X("x_low:Q", **x), x2="x_high:Q", y=up),
         style.only_known(whiskers, "y_low", "y_high", "x").encode(y=alt.Y("y_low:Q", **y), y2="y_high:Q", x=right),
         style.symbols(points, "family", size=80, x=right, y=up, shape=shape, tooltip=tips),
-        named.transform_filter("datum.far").mark_rule(color=GREY, strokeWidth=0.8, aria=False).encode(x2="x", y2="y"),
-        text.mark_text(stroke="white", strokeWidth=3, strokeJoin="round", aria=False, **small),  # off the lines
-        text.mark_text(color="black", **small),
         *style.empty(known),
     ]
-    chart = alt.layer(*layers, data=data).properties(width=SIZE[0], height=SIZE[1])
-    shown = data[data["label"]] if data["label"].any() else data
-    told = [f"{a} {number(p)}, {number(q)}" for a, p, q in shown[["condition", "x", "y"]].itertuples(index=False)]
+    chart = alt.layer(*layers, data=data).properties(width=440, height=320)
+    told = [f"{a} {number(p)}, {number(q)}" for a, p, q in data[["condition", "x", "y"]].itertuples(index=False)]
     about = f"{y_title} (up) against {x_title} (right); conditions drawn: {known.sum()} of {len(data)}. {listed(told)}."
     columns: list[Any] = ["condition", "family"]
     for axis, title in (("x", x_title), ("y", y_title)):
         columns += [(axis, title), *((f"{axis}_{end}", f"{title}, {end}") for end in ("low", "high"))]
     return style.finish(chart, about, columns, "family")
-
-
-def _place_labels(data: pd.DataFrame, xs: list[float], ys: list[float]) -> pd.DataFrame:
-    """Where each wanted name goes (``tx``, ``ty`` in data units, ``align``): the side with the least in its way."""
-    size, start, end = np.array(SIZE), np.array([xs[0], ys[0]]), np.array([xs[1], ys[1]])
-    scale = size / (end - start)
-
-    def pixels(x: str, y: str) -> np.ndarray:
-        return (data[[x, y]].to_numpy(dtype=float) - start) * scale
-
-    # boxes of left, bottom, right, top; symbols count three times as much as lines
-    points, zero = pixels("x", "y"), -start * scale
-    axes = np.array([[zero[0] - 1, 0, zero[0] + 1, size[1]], [0, zero[1] - 1, size[0], zero[1] + 1]])
-    across = np.hstack([pixels("x_low", "y"), pixels("x_high", "y")]) + np.array([0, -1, 0, 1])
-    upright = np.hstack([pixels("x", "y_low"), pixels("x", "y_high")]) + np.array([-1, 0, 1, 0])
-    lines, symbols = np.vstack([axes, across, upright]), [*np.hstack([points - 6, points + 6])]
-    data = data.assign(tx=np.nan, ty=np.nan, align="left", far=False)
-    for i in np.flatnonzero(data["label"]).tolist():
-        wide = 6.4 * len(str(data["condition"].iloc[i]))  # a character at 11 px, on average
-        tried = []
-        for rank, (dx, dy, align) in enumerate(SIDES):
-            x, y = points[i] + [dx, dy]
-            left = x - {"left": 0, "right": wide, "center": wide / 2}[align]
-            box = np.array([left, y - 7, left + wide, y + 7])
-            outside = np.maximum([*-box[:2], *(box[2:] - size)], 0).sum()
-            cost = 20 * outside + 0.5 * rank + 3 * _overlap(box, np.array(symbols)) + _overlap(box, lines)
-            tried.append((cost, rank, x, y, align, box))
-        _, _, x, y, align, box = min(tried, key=lambda each: each[:2])
-        symbols.append(box)
-        row = data.index[i]
-        data.loc[row, ["tx", "ty"]] = start + np.array([x, y]) / scale
-        data.loc[row, ["align", "far"]] = [align, abs(y - points[i, 1]) > 20]
-    return data
-
-
-def _overlap(box: np.ndarray, boxes: np.ndarray) -> float:
-    """Area that a box has in common with all others; those with an unknown edge do not count."""
-    sides = np.minimum(box[2:], boxes[:, 2:]) - np.maximum(box[:2], boxes[:, :2])
-    return float(np.nansum(np.maximum(sides, 0).prod(axis=1)))
-
-
-def _domain(data: pd.DataFrame) -> list[float]:
-    """From the smallest to the largest number and 0, with a margin."""
-    values = np.append(data.to_numpy(dtype=float).ravel(), 0.0)
-    low, high = float(np.nanmin(values)), float(np.nanmax(values))
-    margin = 0.07 * (high - low) or 1.0
-    return [low - margin, high + margin]

@@ -1,54 +1,16 @@
-"""Error curves, lines with interval bands, and principal angles."""
+"""Lines with interval bands."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import altair as alt
-import numpy as np
 import pandas as pd
 
 from polinb.display.charts import style
-from polinb.display.charts.frames import ENDS, checked, groups, listed, number, once, order
+from polinb.display.charts.frames import ENDS, checked, groups, listed, number, order
 from polinb.display.charts.style import GREY, INTERVAL, OPACITY, Chart, tip
 from polinb.errors import DataError
-
-CORNERS = 400  # points a drawn error curve keeps at most
-MARKED = 7  # symbols along an error curve
-
-
-def roc(frame: pd.DataFrame) -> Chart:
-    """Error curves: true against false positive rate, one line a method, and the diagonal of guessing.
-
-    Columns: ``fpr``, ``tpr`` (0 to 1, any order: both rise along a curve), ``method``, ``auc`` (one value a method and
-    panel, for the text); optional ``panel`` (one panel each).
-    """
-    data = checked(frame, ["method"], ["fpr", "tpr", "auc"], keep=["panel"])
-    methods, parts, told = order(data["method"]), [], []
-    for keys, part in data.dropna(subset=["fpr", "tpr"]).groupby(groups(data, "method"), sort=False):
-        line = part.sort_values(["fpr", "tpr"], kind="stable")
-        told.append(f"{', '.join(map(str, keys))} {line['auc'].iloc[0]:.2f}")
-        parts.append(_corners(line, offset=methods.index(line["method"].iloc[0]) / len(methods)))
-    drawn = pd.concat(parts, ignore_index=True) if parts else data.assign(step=0, marked=False)
-    scale = alt.Scale(domain=[0, 1], nice=False)
-    base = alt.Chart().encode(
-        x=alt.X("fpr:Q", title="false positive rate", scale=scale),
-        y=alt.Y("tpr:Q", title="true positive rate", scale=scale),
-        color=style.colour("method", methods),
-    )
-    tips = ["method:N", tip("fpr:Q", form=".3f"), tip("tpr:Q", form=".3f")]
-    diagonal = style.once_drawn(GREY, strokeDash=[2, 3])
-    line = style.only_known(base, "fpr", "tpr").mark_line(strokeWidth=2, aria=False)
-    marked, shape = base.transform_filter("datum.marked"), style.shape("method", methods)
-    layers = [
-        diagonal.encode(x=alt.datum(0), y=alt.datum(0), x2=alt.datum(1), y2=alt.datum(1)),
-        line.encode(strokeDash=style.dash("method", methods), order="step:Q", opacity=OPACITY),
-        style.symbols(marked, "method", shape=shape, tooltip=tips),
-        *style.empty(drawn[["fpr", "tpr"]].notna().all(axis=1)),
-    ]
-    chart = style.panels(layers, drawn.drop(columns="auc"), (300, 300), (220, 220))
-    about = f"True against false positive rate; dotted: guessing. Areas: {listed(told, 24)}."
-    return style.finish(chart, about, [*groups(data, "method"), "fpr", "tpr"], "method")
 
 
 def curve(frame: pd.DataFrame, x_title: str, y_title: str, log_x: bool = False, zero: bool = False) -> Chart:
@@ -80,28 +42,6 @@ def curve(frame: pd.DataFrame, x_title: str, y_title: str, log_x: bool = False, 
     chart = style.panels(layers, drawn, (400, 230), (250, 160))
     columns: list[Any] = [*groups(data, "by"), ("x", x_title), ("y", y_title), "low", "high"]
     return style.finish(chart, f"{y_title} against {x_title}. {_ends(data)}.", columns, "by")
-
-
-def angles(frame: pd.DataFrame) -> Chart:
-    """Principal angles between two subspaces, smallest first, with the band of a null.
-
-    Columns: ``index`` (whole numbers), ``degrees`` (0 to 90), ``kind`` (observed, random, ... one line each);
-    optional ``low``, ``high`` (degrees; drawn as a band, NaN where there is none) and ``panel``.
-    """
-    data = checked(frame, ["kind"], ["index", "degrees"], [ENDS], keep=["panel"])
-    once(data, [*groups(data, "kind"), "index"])
-    data = data.rename(columns={"index": "x", "degrees": "y", "kind": "by"})
-    numbers = sorted({int(i) for i in data["x"].dropna()})
-    axis = alt.Axis(values=numbers[:: max(1, len(numbers) // 15)], format="d", grid=False)
-    scale = alt.Scale(domain=[min(numbers, default=0) - 0.4, max(numbers, default=1) + 0.4], nice=False)
-    degrees: dict[str, Any] = {"axis": alt.Axis(values=[0, 15, 30, 45, 60, 75, 90])}
-    degrees |= {"title": "principal angle (degrees)", "scale": alt.Scale(domain=[0, 92], nice=False)}
-    x: dict[str, Any] = {"title": "number of the angle (smallest first)", "axis": axis, "scale": scale}
-    layers, drawn = _series(data, x, degrees)
-    chart = style.panels(layers, drawn, (360, 230), (230, 160))
-    columns: list[Any] = [*groups(data, "by"), ("x", "number of the angle"), ("y", "degrees"), "low", "high"]
-    about = f"Principal angles in degrees by number; 90: orthogonal. {_ends(data)}."
-    return style.finish(chart, about, columns, "by")
 
 
 def _series(data: pd.DataFrame, x: dict[str, Any], y: dict[str, Any]) -> tuple[list[Any], pd.DataFrame]:
@@ -136,18 +76,3 @@ def _ends(data: pd.DataFrame) -> str:
         to = f" to {number(last['y'])} at {number(last['x'])}" if len(part) > 1 else ""
         told.append(f"{', '.join(map(str, keys))} {number(first['y'])} at {number(first['x'])}{to}")
     return listed(told)
-
-
-def _corners(line: pd.DataFrame, offset: float) -> pd.DataFrame:
-    """A sorted error curve without the points on a straight piece, with its order and where symbols stand."""
-    step = np.diff(line[["fpr", "tpr"]].to_numpy(), axis=0)
-    turn = step[:-1, 0] * step[1:, 1] - step[:-1, 1] * step[1:, 0]
-    kept = line[np.concatenate([[True], np.abs(turn) > 1e-12, [True]])[: len(line)]]
-    if len(kept) > CORNERS:
-        kept = kept.iloc[np.unique(np.linspace(0, len(kept) - 1, CORNERS).round().astype(int))]
-    length = kept["fpr"].to_numpy() + kept["tpr"].to_numpy()
-    # Symbols stand evenly along the curve, shifted from method to method so that close curves stay apart.
-    aims = length[0] + (np.arange(MARKED) + 0.25 + offset / 2) / MARKED * (length[-1] - length[0])
-    nearest = {int(np.abs(length - aim).argmin()) for aim in aims}
-    steps = np.arange(len(kept))
-    return kept.assign(step=steps, marked=[s in nearest for s in steps])

@@ -58,36 +58,6 @@ def layer_distribution(frame: pd.DataFrame) -> Chart:
     return style.finish(chart.facet(row=rows).resolve_scale(y="independent"), about, columns)
 
 
-def type_share(frame: pd.DataFrame) -> Chart:
-    """Figure 3b: share of all neurons by type.
-
-    Columns: ``type``, ``percent`` (of all neurons of the model), ``paper`` (the paper's percentage, drawn as a black
-    tick; NaN where it has none); optional ``topic`` (one bar each).
-    """
-    data = take(frame, ["type", "percent", "paper"], ["topic"]).replace({"type": TYPES})
-    topic = ["topic"] if "topic" in data else []
-    data["name"] = data["type"] + (": " + data["topic"].astype(str) if topic else "")
-    data["text"] = [f"{p:.2f} %" for p in data["percent"]]
-    y = alt.Y("name:N", sort=order(data["name"]), title=None, axis=alt.Axis(labelLimit=260))
-    base = alt.Chart(data, width=360, height=alt.Step(26)).encode(y=y)
-    x = alt.X("percent:Q", title="% of all neurons")
-    kind = tip("name:N", "type")
-    fill = style.colour("type", order(data["type"]), legend=None)
-    ticks = base.mark_tick(color="black", thickness=3, size=22)
-    halo = base.mark_text(align="left", dx=5, stroke="white", strokeWidth=3, strokeJoin="round", aria=False)
-    chart = alt.layer(
-        base.mark_bar(opacity=0.85).encode(x=x, color=fill, tooltip=[kind, tip("text:N", "share of all neurons")]),
-        ticks.encode(x=alt.X("paper:Q"), tooltip=[kind, tip("paper:Q", "the paper (%)", ".2f")]),
-        halo.encode(x=x, text="text:N"),
-        base.mark_text(align="left", dx=5).encode(x=x, text="text:N"),
-    )
-    told = [f"{name} {text}" for name, text in data[["name", "text"]].itertuples(index=False)]
-    papers = data.dropna(subset="paper").drop_duplicates("type")[["type", "paper"]].itertuples(index=False)
-    told.append("black ticks, the paper: " + ", ".join(f"{name} {number(value)} %" for name, value in papers))
-    columns: list[Any] = ["type", *topic, "percent", ("paper", "paper percent")]
-    return style.finish(chart, f"Share of all neurons by type. {listed(told)}.", columns)
-
-
 def gamma_slider(scores: Mapping[str, np.ndarray], gamma: float, pool: str = "model") -> Chart:
     """Scores of a topic's neurons with the line that γ draws, and the sets that follow, for a slider and a menu.
 

@@ -1,4 +1,4 @@
-"""Stances by topic as dots with intervals, the paper's values beside ours, and coupling against gamma."""
+"""Stances by topic as dots with intervals, and the paper's values beside ours."""
 
 from __future__ import annotations
 
@@ -20,8 +20,6 @@ STANCE: dict[str, Any] = {
 LANE = 14  # pixels of one lane of dots
 TITLE_WIDTH = 32  # characters of a line of a panel's title: what a small screen has room for
 OURS = "ours"
-OUR_LINE = "InhibitFT (ours)"
-RANDOM = {True: "one random set (ours)", False: "random sets (ours)"}
 
 
 def stance_dots(frame: pd.DataFrame, by: str = "condition", title: str = "Stance by topic") -> Chart:
@@ -47,14 +45,6 @@ def stance_dots(frame: pd.DataFrame, by: str = "condition", title: str = "Stance
     told = [f"{name} {signed(part.mean())}" for name, part in data.groupby(each, sort=False)["stance"]]
     about = f"{title}, from −1 (left) to +1 (right), with intervals. {what}: {listed(told)}."
     return style.finish(chart, about, ["topic", by, "stance", "low", "high", *counted], by)
-
-
-def patch_chart(frame: pd.DataFrame) -> Chart:
-    """Figures 4 and 7 to 9: stance by topic of the vanilla model with neurons patched in.
-
-    Columns: as for :func:`stance_dots`, by ``patch`` (``vanilla``, ``G``, ``S_t``, ``random``, ...).
-    """
-    return stance_dots(frame, "patch", "Stance of the patched model by topic")
 
 
 def paper_vs_ours(frame: pd.DataFrame, title: str = "") -> Chart:
@@ -107,48 +97,3 @@ def _dots(base: alt.Chart, value: str, x: dict[str, Any], by: str, **encoding: A
         ends.encode(x=alt.X("low:Q", **x), x2="high:Q", opacity=OPACITY),
         style.symbols(base, by, x=alt.X(f"{value}:Q", **x), **encoding),
     ]
-
-
-def gamma_curve(frame: pd.DataFrame, null: pd.DataFrame, paper: pd.DataFrame) -> Chart:
-    """Section 5.2: R against gamma with its interval, the band of random sets, the paper's curves.
-
-    Args:
-        frame: ``gamma`` (per cent), ``r``, ``low``, ``high``, ``topic`` (one panel each).
-        null: the same of random sets of equal size.
-        paper: ``gamma``, ``r``, ``topic``, ``model``; one dashed line a model.
-    """
-    need = ["gamma", "r", "low", "high", "topic"]
-    ours, sets = take(frame, need).assign(line=OUR_LINE), take(null, need)
-    random = RANDOM[not sets.duplicated(["topic", "gamma"]).any()]
-    theirs = take(paper, ["gamma", "r", "topic", "model"])
-    theirs = theirs.assign(line="paper: " + theirs["model"].astype(str)).drop(columns="model")
-    data = with_interval(pd.concat([ours, sets.assign(line=random), theirs], ignore_index=True))
-    lines = order(data["line"])
-    base = alt.Chart().encode(
-        x=alt.X("gamma:Q", title="γ (% of all neurons kept per topic)", scale=alt.Scale(zero=False, nice=False)),
-        color=style.colour("line", lines),
-    )
-    y = alt.Y("r:Q", title="coupling R")
-    ends: dict[str, Any] = {"y": alt.Y("low:Q", title="coupling R"), "y2": "high:Q"}
-    tips = [tip("topic:N", "trained on"), "line:N", tip("gamma:Q", "γ (%)"), tip("r:Q", "R", ".3f"), INTERVAL]
-    band = base.transform_filter(f"datum.line == '{random}'").mark_area(opacity=0.25, aria=False)
-    whiskers = base.transform_filter(f"datum.line == '{OUR_LINE}'").mark_rule(strokeWidth=2, aria=False)
-    line = base.mark_line(strokeWidth=2, aria=False)
-    drawn = [
-        band.encode(**ends),
-        whiskers.encode(**ends, opacity=OPACITY),
-        line.encode(y=y, strokeDash=style.dash("line", lines), opacity=OPACITY),
-        style.symbols(base, "line", y=y, shape=style.shape("line", lines), tooltip=tips),
-    ]
-    chart: Any = alt.layer(*drawn, data=data).properties(width=420, height=240)
-    if ours["topic"].nunique() > 1:
-        chart = style.facetted(chart.properties(width=250, height=150), ours, "topic")
-    else:
-        chart = chart.properties(title=alt.Title(str(ours["topic"].iloc[0]), fontSize=12, anchor="start"))
-    told = []
-    for name, part in data.groupby("line", sort=False):
-        mean = part.groupby("gamma")["r"].mean().dropna()
-        at = sorted({mean.index[0], mean.idxmin(), mean.index[-1]}) if len(mean) else []
-        told.append(f"{name}: {', '.join(f'{number(mean[g])} at {number(g)}' for g in at) or 'not known'}")
-    about = f"Coupling R against γ in per cent, with 95 % intervals, mean over topics. {listed(told)}."
-    return style.finish(chart, about, ["topic", "line", "gamma", ("r", "R"), "low", "high"], "line")

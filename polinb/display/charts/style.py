@@ -36,12 +36,10 @@ OPACITY = alt.condition(alt.selection_point(name="highlight"), alt.value(1), alt
 Chart = alt.TopLevelMixin
 
 
-def bundle(
-    spec: dict[str, Any], scale: float = PICTURE_SCALE, **_: Any
-) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
+def bundle(spec: dict[str, Any], **_: Any) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
     """MIME bundle of one Vega-Lite ``spec``, and its metadata; sizes are those of the picture in CSS pixels."""
-    picture = png(spec, scale)
-    width, height = (round(side / scale) for side in struct.unpack(">II", picture[16:24]))
+    picture = png(spec)
+    width, height = (round(side / PICTURE_SCALE) for side in struct.unpack(">II", picture[16:24]))
     told = str(spec.get("description") or "chart")
     size = {"width": width, "height": height}
     data = {
@@ -53,11 +51,11 @@ def bundle(
     return data, {"image/png": {**size, "alt": told}}
 
 
-def png(spec: dict[str, Any], scale: float = PICTURE_SCALE) -> bytes:
+def png(spec: dict[str, Any]) -> bytes:
     """A chart's specification as a PNG file, drawn here with no browser and no network."""
     import vl_convert
 
-    return _packed(vl_convert.vegalite_to_png(spec, vl_version=VEGA_LITE, scale=scale))
+    return _packed(vl_convert.vegalite_to_png(spec, vl_version=VEGA_LITE, scale=PICTURE_SCALE))
 
 
 def _packed(picture: bytes) -> bytes:
