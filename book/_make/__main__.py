@@ -49,9 +49,7 @@ def _parser() -> argparse.ArgumentParser:
     workflow_command.add(commands)
 
     reference = add("reference", _reference, "run every chapter for the committed reference results", "one parameter")
-    reference.add_argument("--cut", choices=("auto", "none", "cpu"), default="auto", help="auto: cpu where no GPU is")
     reference.add_argument("--chapters", metavar="A,B", type=names, help="names without .ipynb; default: all")
-    reference.add_argument("--keep-only", action="store_true", help="only keep what ran already")
 
     about = "make a random part of the reference run again and compare"
     again = add("reference-check", _check, about, "data=… or device=…")
@@ -62,12 +60,7 @@ def _parser() -> argparse.ArgumentParser:
     doses = add("doses", _doses, "the run with the paper's recipe: short or paper", "one parameter")
     doses.add_argument("dose", help=", ".join(DOSES))
 
-    tables = add(
-        "reread", _reread, "the reference run's tables again, from its kept results", "data=…, those of the run"
-    )
-    made = {"choices": reread.MAKEABLE, "help": "results that are made first"}
-    tables.add_argument("--make", nargs="+", metavar="CHAPTER", **made)
-
+    add("reread", _reread, "the reference run's tables again, from its kept results", "data=…, those of the run")
     add("sync", _sync, "rewrite the parameters cell of every notebook from polinb/runs/params.py")
     return parser
 
@@ -97,8 +90,7 @@ def _page(_: argparse.Namespace) -> int:
 def _reference(arguments: argparse.Namespace) -> int:
     settings = parse_settings(arguments.set)
     layout = layout_of(settings)
-    if not arguments.keep_only:
-        run_reference(settings, arguments.cut, arguments.chapters, layout)
+    run_reference(settings, arguments.chapters, layout)
     run = keep(layout)
     done = [name for name, chapter in run["chapters"].items() if chapter["state"] == "complete"]
     where = layout.reference.relative_to(layout.root)
@@ -121,7 +113,7 @@ def _doses(arguments: argparse.Namespace) -> int:
 
 
 def _reread(arguments: argparse.Namespace) -> int:
-    reread.reread(parse_settings(arguments.set), arguments.make or ())
+    reread.reread(parse_settings(arguments.set))
     return 0
 
 

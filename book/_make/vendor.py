@@ -15,7 +15,6 @@ from typing import Any
 from book._make.notebook import sha256
 from polinb.display.charts import VEGA_LITE
 from polinb.display.webdata import ALONE, APPS, joined, part_script
-from polinb.errors import ArtifactError
 from polinb_book.results import as_json, read_json
 
 MATHJAX_PACKAGE = "django-static-mathjax"
@@ -25,12 +24,8 @@ MATHJAX_FILES = {
 }
 
 
-def vendor(folder: Path) -> bool:
-    """Put the browser files into ``folder`` where they are not there as they should be; True if something was written.
-
-    Raises:
-        ArtifactError: a package that brings the files is not installed or holds something else.
-    """
+def vendor(folder: Path) -> None:
+    """Put the browser files into ``folder`` where they are not there as they should be."""
     bundle, stamp = folder / "vega-bundle.js", folder / "versions.json"
     files = {folder / name: text for name, text in _texts()}
     versions = {name: importlib.metadata.version(name) for name in ("vl-convert-python", MATHJAX_PACKAGE)}
@@ -38,12 +33,10 @@ def vendor(folder: Path) -> bool:
     if read_json(stamp) != versions | {bundle.name: sha256(bundle)}:  # making it takes seconds
         files[bundle] = vega_bundle()
         files[stamp] = as_json(versions | {bundle.name: hashlib.sha256(files[bundle].encode()).hexdigest()})
-    wanted = {file: text.encode() for file, text in files.items()}
-    changed = {file: data for file, data in wanted.items() if not file.is_file() or file.read_bytes() != data}
-    for file, data in changed.items():
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_bytes(data)
-    return bool(changed)
+    for file, text in files.items():
+        if not file.is_file() or file.read_bytes() != text.encode():
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(text, "utf-8")
 
 
 def _texts() -> Iterator[tuple[str, str]]:
@@ -51,14 +44,8 @@ def _texts() -> Iterator[tuple[str, str]]:
     for app, (_, styles) in APPS.items():
         yield from ((f"{app}.js", part_script(app)), (f"{app}.css", joined(styles)))
     yield from ((name, joined([name])) for name in ALONE)
-    try:
-        package = importlib.metadata.distribution(MATHJAX_PACKAGE)  # importing it would ask for Django
-        yield from ((to, Path(str(package.locate_file(name))).read_text("utf-8")) for name, to in MATHJAX_FILES.items())
-    except importlib.metadata.PackageNotFoundError:
-        hint = "make setup installs it; by hand: pip install --no-deps"
-        raise ArtifactError(f"the book's formulas and charts need {MATHJAX_PACKAGE}: {hint}") from None
-    except FileNotFoundError as error:
-        raise ArtifactError(f"{MATHJAX_PACKAGE} is installed but lacks {error.filename}; reinstall it") from None
+    package = importlib.metadata.distribution(MATHJAX_PACKAGE)  # importing it would ask for Django
+    yield from ((to, Path(str(package.locate_file(name))).read_text("utf-8")) for name, to in MATHJAX_FILES.items())
 
 
 def vega_bundle() -> str:

@@ -13,8 +13,6 @@ from typing import Any
 from docutils import nodes
 from sphinx.util.docutils import SphinxDirective
 
-from polinb.errors import DataError
-
 HEAD = """
 | What is compared | Target | Measured | Lowest to highest | Repeats | Reached | Date |
 | --- | --- | --- | --- | --- | --- | --- |
@@ -34,27 +32,18 @@ class Benchmarks(SphinxDirective):
 
 
 def markdown(path: Path) -> str:
-    """Verdict, table and provenance of a results file as Markdown; the newest figure of a name counts.
-
-    Raises:
-        DataError: no results file, or a damaged one.
-    """
-    try:
-        found = {each["name"]: each for each in json.loads(path.read_text("utf-8"))["figures"]}
-        aimed = {name: each["reached"] for name, each in found.items() if each["target"] != "none"}
-        rows = [
-            f"| {f['what']} | {f['target']} | {f['value']:.4f} | {f['low']:.3f} to {f['high']:.3f} | {f['repeats']} "
-            f"| {('yes' if aimed[name] else '**no**') if name in aimed else '–'} | {f['provenance']['date'][:10]} |"
-            for name, f in found.items()
-        ]
-        sources = dict.fromkeys(_source(each["provenance"]) for each in found.values())  # one a machine or set-up
-    except (OSError, ValueError, LookupError, TypeError) as error:
-        raise DataError(f"{path.name} is no readable results file of make bench ({error!r}); make it anew") from None
-    if not found:
-        return "No figure has been measured yet: `make bench` does it."
+    """Verdict, table and provenance of a results file as Markdown; the newest figure of a name counts."""
+    found = {each["name"]: each for each in json.loads(path.read_text("utf-8"))["figures"]}
+    aimed = {name: each["reached"] for name, each in found.items() if each["target"] != "none"}
+    rows = [
+        f"| {f['what']} | {f['target']} | {f['value']:.4f} | {f['low']:.3f} to {f['high']:.3f} | {f['repeats']} "
+        f"| {('yes' if aimed[name] else '**no**') if name in aimed else '–'} | {f['provenance']['date'][:10]} |"
+        for name, f in found.items()
+    ]
     missed = [name for name, reached in aimed.items() if not reached]
     verdict = f"{len(aimed) - len(missed)} of {len(aimed)} targets are reached."
     verdict += f" Not reached: {', '.join(missed)}." if missed else ""
+    sources = dict.fromkeys(_source(each["provenance"]) for each in found.values())  # one a machine or set-up
     return "\n".join([verdict, HEAD + "\n".join(rows), "", *sources])
 
 

@@ -9,7 +9,6 @@ import shlex
 import zipfile
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 from sphinx.util import logging
 
@@ -19,20 +18,17 @@ from polinb_book.reference_words import took
 from polinb_book.results import read_json, showable
 
 ALL = "_downloads/notebooks.zip"  # the notebooks as written, beside the pages
-EXAMPLE = "https://github.com/OWNER/NAME"
-_ADDRESS = re.compile(r"https://(github|gitlab)\.com/(\w[\w.-]*(?:/\w[\w.-]*)+?)(?:\.git)?/?", re.ASCII)
-_PLAIN = re.compile(r"[A-Za-z0-9_.,:/@+\[\]\"=-]*", re.ASCII)  # passes make and the shell unharmed in '…'
+_ADDRESS = re.compile(r"https://github\.com/(\w[\w.-]*/\w[\w.-]*?)(?:\.git)?/?", re.ASCII)
 
 
 def prepare(app: Any) -> None:
     """Handler of ``builder-inited``: where the project can be had from; an address that cannot be used is a warning."""
     given = (app.config.polinb_repository or os.environ.get("POLINB_REPOSITORY", "")).strip()
-    app.polinb_address = given if _ADDRESS.fullmatch(given) else ""
-    if given not in ("", "none", app.polinb_address):  # the text itself is not repeated: it may hold a password
-        logging.getLogger(__name__).warning(
-            "polinb_repository (or POLINB_REPOSITORY) cannot be used; allowed: %s, the same at gitlab.com, or none",
-            EXAMPLE,
-        )
+    known = _ADDRESS.fullmatch(given)
+    app.polinb_address = known[1] if known else ""
+    if given and not known:  # the text itself is not repeated: it may hold a password
+        told = "polinb_repository (or POLINB_REPOSITORY) cannot be used; allowed: https://github.com/OWNER/NAME"
+        logging.getLogger(__name__).warning(told)
 
 
 def pack_notebooks(app: Any, failure: Exception | None) -> None:
@@ -52,7 +48,7 @@ def box(executed: Path, address: str = "") -> str:
 
     Args:
         executed: the chapter's notebook; its record with the seconds, if it ran, beside it.
-        address: where the project can be had from; empty gives no links.
+        address: OWNER/NAME at GitHub; empty gives no links.
     """
     name, record = executed.stem, read_json(executed.with_suffix(".json"))
     given = read_json(executed).get("metadata", {}).get("papermill", {}).get("parameters", {}) if record else {}
@@ -99,44 +95,34 @@ def papermill_command(notebook: str, profile: str, settings: dict[str, Any]) -> 
 
 
 def book_command(chapter: str, profile: str, settings: dict[str, Any]) -> str:
-    """``make book`` for one chapter; ``python -m book._make book`` if a value would not pass through make."""
-    texts = [setting(name, value) for name, value in settings.items()]
-    if all(_PLAIN.fullmatch(text) for text in texts):
-        named = [] if profile == "quick" else [f"PROFILE={profile}"]
-        params = [f"PARAMS='{' '.join(texts)}'"] if texts else []
-        return " ".join(["make book", *named, f"CHAPTERS={chapter}", *params])
-    sets = [f"--set {shlex.quote(text)}" for text in texts]
+    """``make book`` for one chapter, as the command behind it: some values would not pass through make."""
+    sets = [f"--set {shlex.quote(setting(name, value))}" for name, value in settings.items()]
     return " \\\n  ".join([f"python -m book._make book --profile {profile} --chapters {chapter}", *sets])
 
 
 def setting(name: str, value: Any) -> str:
-    """``name=value`` as the command line reads it back; no needless space, since make splits at spaces."""
+    """``name=value`` as the command line reads it back."""
     plain = f"{name}={value}"
     if isinstance(value, str) and parse_settings([plain]) == {name: value}:
         return plain
-    return f"{name}={json.dumps(value, ensure_ascii=False, separators=(',', ':'))}"
+    return f"{name}={json.dumps(value, ensure_ascii=False)}"
 
 
-def _elsewhere(notebook: str, address: str) -> list[str]:
-    """Links that start the notebook on other hosts; Colab reads from GitHub only."""
-    host, path = _ADDRESS.fullmatch(address).groups()  # type: ignore[union-attr]
-    at_github = host == "github"
-    short = f"gh/{path}" if at_github else f"gl/{quote(path, safe='')}"
-    binder = f"[Open in Binder](https://mybinder.org/v2/{short}/HEAD?urlpath=lab/tree/{notebook})"
-    colab = f" · [Open in Colab](https://colab.research.google.com/github/{path}/blob/HEAD/{notebook})"
+def _elsewhere(notebook: str, path: str) -> list[str]:
+    """Links that start the notebook on other hosts."""
+    binder = f"[Open in Binder](https://mybinder.org/v2/gh/{path}/HEAD?urlpath=lab/tree/{notebook})"
+    colab = f"[Open in Colab](https://colab.research.google.com/github/{path}/blob/HEAD/{notebook})"
     told = (
         "These lead to other hosts, and have not been tried with this version. A Binder session has at most 2 GB of "
-        'memory: set `profile = "tiny"` in the parameters cell there.'
+        'memory: set `profile = "tiny"` in the parameters cell there. Colab starts without polinb: run these two lines '
+        "in a first cell, then restart the session."
     )
-    if not at_github:
-        return [binder, told]
     raw = f"https://raw.githubusercontent.com/{path}/HEAD"
     install = (
         f'%pip install -c {raw}/requirements.lock "git+https://github.com/{path}"\n'
         f"%pip install --no-deps -r {raw}/requirements-nodeps.lock"
     )
-    more = " Colab starts without polinb: run these two lines in a first cell, then restart the session."
-    return [binder + colab, told + more, _code(install)]
+    return [f"{binder} · {colab}", told, _code(install)]
 
 
 def _code(text: str) -> str:

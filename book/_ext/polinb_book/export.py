@@ -20,8 +20,6 @@ from typing import Any
 import pandas as pd
 from docutils.utils.math.unichar2tex import uni2tex_table
 
-from polinb.wording import visible
-
 FORMULA = re.compile(r"^[=+\-@\t\r\uFF1D\uFF0B\uFF0D\uFF20]")  # the last four: the same in full width
 MATH = {"·": r"\cdot", "²": "^{2}", "∖": r"\setminus"}  # what docutils' table of signs has not, or by a rarer name
 # A bracket after a line's end would be its option, so brackets stand in braces.
@@ -87,14 +85,6 @@ def chart_csv(spec: Mapping[str, Any]) -> str:
     return _csv(*behind(spec))
 
 
-def chart_latex(spec: Mapping[str, Any], name: str, caption: str) -> str:
-    """The data behind a chart as a table."""
-    headers, rows = behind(spec)
-    right = [all(isinstance(row[i], (int, float, type(None))) for row in rows) for i in range(len(headers))]
-    cells = [[escape(_number(value)) for value in row] for row in rows]
-    return _tabular([escape(header) for header in headers], cells, right, caption, name)
-
-
 def sorting(columns: Sequence[Mapping[str, Any]]) -> str:
     """For each column of numbers its values, None where one is missing; None for the others; as JSON."""
     known = [[float(v) if v in INFINITE else v for v in column["values"]] for column in columns]
@@ -102,11 +92,11 @@ def sorting(columns: Sequence[Mapping[str, Any]]) -> str:
     return json.dumps(kept, separators=(",", ":")).replace("Infinity", "1e999")  # which JSON has no word for
 
 
-def links(label: str, csv_text: str, latex_text: str, values: str = "") -> str:
+def links(label: str, csv_text: str, latex_text: str = "", values: str = "") -> str:
     """Links that save a table's or chart's data without a script or a request; ``values``: what a script sorts by."""
     made = []
     files = [("CSV", "csv", "text/csv", csv_text), ("LaTeX", "tex", "text/x-tex", latex_text)]
-    for text, ending, kind, content in files:
+    for text, ending, kind, content in files[: 1 + bool(latex_text)]:
         data = base64.b64encode(content.encode()).decode()
         name = html.escape(f"{label}.{ending}", quote=True)
         made.append(f'<a class="polinb-csv" download="{name}" href="data:{kind};base64,{data}">{text}</a>')
@@ -178,11 +168,3 @@ def _csv(headers: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
         formulas = [isinstance(v, str) and FORMULA.match(v) and v not in INFINITE for v in row]
         writer.writerow([f"'{v}" if formula else v for v, formula in zip(row, formulas, strict=True)])
     return out.getvalue()
-
-
-def _number(value: Any) -> str:
-    if value is None:
-        return "–"
-    if isinstance(value, (int, float)):
-        return (f"{value:.4g}" if isinstance(value, float) else str(value)).replace("-", "−")
-    return visible(str(value))

@@ -16,7 +16,7 @@ from docutils import nodes
 from sphinx.util.docutils import SphinxDirective
 
 from polinb.wording import LIVE, PAYLOAD
-from polinb_book.export import chart_csv, chart_latex, links, sorting, table_csv, table_latex
+from polinb_book.export import chart_csv, links, sorting, table_csv, table_latex
 from polinb_book.prose import without
 
 _LISTS = ("text", "values", "low", "high")
@@ -143,7 +143,7 @@ class Shown(SphinxDirective):
         else:
             drawn = nodes.raw("", chart_html(what), format="html")
             node, titled = nodes.figure("", drawn, align="default") if label else drawn, nodes.caption
-            saved = [chart_csv(what["spec"]), chart_latex(what["spec"], label, what["caption"])]
+            saved = [chart_csv(what["spec"])]
         below = nodes.raw("", links(what.get("file") or label or "chart", *saved), format="html")
         if not label:
             return [*([nodes.paragraph("", "", *caption)] if caption else []), node, below]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -10,22 +9,16 @@ from typing import Any
 from polinb.runs.params import profile_values
 from polinb.wording import escape, label, thousands, typeset
 from polinb_book.prose import LABEL
-from polinb_book.results import Reference, answer, is_filled, shown
+from polinb_book.results import Reference, answer, is_filled
 
 PAGE = "sec-reference"  # label of the page
 NONE = (
     "*This checkout holds no results of a reference run. `make reference` makes them: on a computer without a GPU "
     "in some hours, cut down as {ref}`sec-plan` says; it goes on where it was stopped.*"
 )
-PARTS = ("run", "cuts", "chapters", "answers", "here")
+PARTS = ("run", "cuts", "answers", "here")
 SECOND = {"20_paper_recipe": "second run, the paper's recipe in two doses ({ref}`sec-plan-doses`)"}
 """Chapter → the run that its kept results are of, where that is not the reference run."""
-_STATES = {
-    "complete": "complete",
-    "under way": "**under way**",
-    "unfinished": "**not finished**: something in it failed",
-    "missing": "**missing**",
-}
 
 
 def note(reference: Reference | None, name: str, own: bool) -> str:
@@ -68,7 +61,7 @@ def part(reference: Reference | None, which: str, books: Mapping[str, dict[str, 
         return NONE if which == PARTS[0] else "*Nothing yet.*"
     if which == "answers":
         return _answers(reference, {name: told["first"] for name, (told, filled) in said.items() if not filled})
-    return {"run": _run, "cuts": _cuts, "chapters": _chapters}[which](reference)
+    return {"run": _run, "cuts": _cuts}[which](reference)
 
 
 def _here(said: Mapping[str, tuple[dict[str, str], bool]], books: Mapping[str, dict[str, Any]]) -> str:
@@ -96,8 +89,6 @@ def _run(reference: Reference) -> str:
     apart = {each["name"] for each in m["cuts"]} | {"profile", "data"}
     more = {name: value for name, value in p.items() if name in full and name not in apart and value != full[name]}
     gpu = f", {escape(where['gpu'])}" if where.get("gpu") else ", no GPU"
-    many = where.get("threads", 0)
-    threads = f", {many} thread{'' if many == 1 else 's'}" if many else ""
     done = sum(chapter["state"] == "complete" for chapter in m["chapters"].values())
     began, ended = (m[moment][:16].replace("T", " ") for moment in ("started", "finished"))
     versions = {"polinb": where["polinb"], "Python": where["python"], **where["packages"]}
@@ -108,23 +99,12 @@ def _run(reference: Reference) -> str:
         "Set apart from that": ", ".join(f"`{name}` = {_value(value)}" for name, value in more.items()),
         "Chapters": f"{done} of {len(m['chapters'])} complete",
         "When": f"{began} to {ended} (UTC)",
-        "Time to train and ask": _models(reference),
         "Time in the notebooks": f"{took(m['seconds'])} when last executed; what stood ready was not made again",
-        "Machine": f"{escape(where['platform'])}, {where['cpus']} processors{threads}{gpu}",
+        "Machine": f"{escape(where['platform'])}, {where['cpus']} processors{gpu}",
         "Software": ", ".join(f"{escape(name)} {escape(version)}" for name, version in versions.items()),
         "Plan": "{ref}`sec-plan`" + (f", last changed in commit `{m['plan'][:12]}`" if m["plan"] else ""),
     }
     return _table({"item": ":---", "reference run": ":---"}, [each for each in facts.items() if each[1]])
-
-
-def _models(reference: Reference) -> str:
-    """One model's time may overlap another's, for several processes can share a run."""
-    known = reference.folder / "results" / "arms.json"
-    if not known.is_file():
-        return ""
-    models = json.loads(known.read_text("utf-8"))["arms"]
-    summed = took(sum(each["seconds"] for each in models.values()))
-    return f"{summed}, summed over {len(models)} models; several processes ran at once"
 
 
 def _cuts(reference: Reference) -> str:
@@ -132,17 +112,6 @@ def _cuts(reference: Reference) -> str:
     rows = [(f"`{r['name']}`", _value(r["full"]), _value(r["taken"]), escape(r["why"])) for r in cuts]
     head = dict.fromkeys(("parameter", "full", "taken", "why"), ":---")
     return _table(head, rows) if rows else "Nothing was cut: every parameter has its value of the profile."
-
-
-def _chapters(reference: Reference) -> str:
-    rows = []
-    for name, chapter in reference.run["chapters"].items():
-        kinds = [each["kind"] for each in shown(reference.notebooks.get(name, {"cells": []})) if each["label"]]
-        ran = took(chapter["seconds"]) if chapter.get("seconds") else "–"
-        counts = [str(kinds.count(kind)) for kind in ("table", "chart")]
-        rows.append([_link(name), _STATES[chapter["state"]], ran, *counts])
-    numbers = dict.fromkeys(("last executed in", "tables", "figures"), "---:")
-    return _table({"chapter": ":---", "state": ":---", **numbers}, rows)
 
 
 def _answers(reference: Reference, ours: Mapping[str, str]) -> str:

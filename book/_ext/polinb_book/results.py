@@ -49,12 +49,7 @@ def read(folder: Path) -> Reference | None:
     there = _digests(folder)
     for name in sorted({RUN, *there, *listed}):
         if there.get(name) != listed.get(name, ""):
-            if name not in listed:
-                why = f"{SUMS} does not list it"
-            elif name in there:
-                why = "its SHA-256 differs"
-            else:
-                why = "it is missing" if name else "a line names no file"
+            why = f"{SUMS} does not list it" if name not in listed else "its SHA-256 differs or it is missing"
             raise ArtifactError(f"book/reference/{name or SUMS} is damaged ({why}); {REMEDY}")
     notebooks = {path.stem: json.loads(path.read_bytes()) for path in sorted((folder / "notebooks").glob("*.ipynb"))}
     made = {each["label"]: each for book in notebooks.values() for each in shown(book) if each["label"]}

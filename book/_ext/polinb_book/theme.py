@@ -1,4 +1,4 @@
-"""What the theme brings that the book does without, and what its pages lack: descriptions, our scripts, names.
+"""What the theme brings that the book does without, and what its pages lack: our scripts, names.
 
 Jupyter Book 1.x always loads sphinx-thebe, whose script throws on every page and would fetch code from another host.
 The theme draws its icons twice, by a script of 1.5 MB and by a font; the font stays. Maps for debugging go too.
@@ -7,10 +7,8 @@ An EPUB has text, tables, formulas as MathML and pictures of the charts; nothing
 
 from __future__ import annotations
 
-import html
 import os
 import re
-import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +18,6 @@ from docutils.utils.math.latex2mathml import tex2mathml
 
 from polinb.display.webdata import APPS, web_folder
 
-SHORTEST, LONGEST = 50, 200  # characters of a page's description
 ICONS = "fontawesome.js"  # the font has the same icons, in a tenth of the bytes
 _TEX = re.compile(r"\\\((.*)\\\)|\\\[(.*)\\\]", re.S)
 _TOGETHER = re.compile(r"(?<=[\d\]]) (?=%)|(?<=,) (?=[−+]?[\d.∞?]+\])")  # 5 %, and the two ends of an interval
@@ -50,12 +47,8 @@ def hold_together(_app: Any, doctree: Any, _page: str) -> None:
             text.parent.replace(text, nodes.Text(_TOGETHER.sub("\u00a0", text)))
 
 
-def finish_page(app: Any, _page: str, _template: str, context: dict[str, Any], doctree: Any) -> None:
+def finish_page(app: Any, _page: str, _template: str, context: dict[str, Any], _doctree: Any) -> None:
     """Handler of ``html-page-context``, after all others: what stands on a page beside its text; an EPUB's as XML."""
-    tags = context.get("metatags") or ""
-    text = _description(doctree) if doctree is not None else ""
-    if text and 'name="description"' not in tags:
-        context["metatags"] = f'{tags}\n<meta name="description" content="{html.escape(text)}" />'
     body = context.get("body", "")
     if 'class="polinb-vega"' in body:  # what draws charts and interactive parts, on the pages that hold them alone
         app.add_js_file("vendor/vega-bundle.js", defer="defer")
@@ -79,14 +72,6 @@ def _named(toctree: Any) -> Any:
         if link := entry and entry.find("a"):
             summary["aria-label"] = f"Pages below: {link.get_text().strip()}"
     return toctree
-
-
-def _description(doctree: Any) -> str:
-    """The first paragraph of some length on one line, cut at a word; empty for a page without prose."""
-    paragraphs = [each for each in doctree.findall(nodes.paragraph) if isinstance(each.parent, nodes.section)]
-    texts = [paragraph.astext().removeprefix("Question. ") for paragraph in paragraphs]
-    text = next((text for text in texts if len(text) >= SHORTEST), texts[0] if texts else "")
-    return textwrap.shorten(text, LONGEST, placeholder=" …", break_on_hyphens=False)
 
 
 def _simplify(context: dict[str, Any]) -> None:

@@ -2,7 +2,6 @@
 
 Each chapter's cells run on a run that can only be read (``kept``); what they show takes the place of what the stored
 notebook shows. A cell that needs a result that is not kept, a model or its activations, stays as the run left it.
-``--make CHAPTER`` first makes what a chapter needs and the run did not keep, and keeps what of it is small.
 """
 
 from __future__ import annotations
@@ -11,38 +10,34 @@ import ast
 import json
 import re
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
-from datetime import UTC, datetime
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import nbformat
 
-from book._make.reference.doses import keep_small, run_of
-from book._make.reference.kept import MADE, kept_run
-from book._make.reference.run import clean, layout_of, store_of, write
+from book._make.reference.doses import run_of
+from book._make.reference.kept import kept_run
+from book._make.reference.run import clean, write
 from polinb.chapters.anatomy import dose_tables, doses
 from polinb.errors import ArtifactError, ParameterError
 from polinb.runs import chapter as opening
-from polinb.runs.artifacts import META, Store
+from polinb.runs.artifacts import Store
 from polinb.runs.checkout import find_layout
 from polinb.runs.params import CHAPTERS
-from polinb.runs.run import Run
 from polinb.wording import LIVE, PAYLOAD
 from polinb_book import results
 
 DOSES = "20_paper_recipe"
 READABLE = tuple(name for name in CHAPTERS if name != "17_neuron_explorer")
 """Chapters of which anything can be read from what is kept."""
-MAKEABLE = [name for name in READABLE if name != DOSES]  # that one has a command of its own
 
 
-def reread(settings: Mapping[str, Any], first: Sequence[str] = ()) -> None:
+def reread(settings: Mapping[str, Any]) -> None:
     """Put what chapters say now of the kept results in the place of what the stored notebooks show.
 
     Args:
         settings: ``data``, that of the run; no other parameter.
-        first: chapters whose missing results are made before.
     """
     layout, given = find_layout(), {"data": "ideoinst"} | dict(settings)
     for name in given.keys() - {"data"}:
@@ -52,39 +47,23 @@ def reread(settings: Mapping[str, Any], first: Sequence[str] = ()) -> None:
     if found is None:
         raise ArtifactError("this checkout holds no results of a reference run")
     run = found.run
-    fresh = make(layout.root, layout.reference, first, data) if first else {}
     books: dict[str, dict[str, Any]] = {}
     with tempfile.TemporaryDirectory(prefix="polinb-kept-") as place:
         for chapter in READABLE:
             cells = made(layout.root, layout.reference, chapter, data, Path(place))
             written = results.read_json(layout.notebooks / f"{chapter}.ipynb")
             stored = found.notebooks.get(chapter, {"cells": []})["cells"]
-            shows = results.filled(written, {"cells": [*stored, *fresh.get(chapter, []), *cells]})
+            shows = results.filled(written, {"cells": [*stored, *cells]})
             book = books[chapter] = shows | {"metadata": written["metadata"]}
             known = run["chapters"][chapter]
             if told := results.answer(book, chapter):
                 known["answer"] = {part: told[part] for part in ("first", "text")}
-            if chapter in fresh:
-                known["finished"] = datetime.now(UTC).isoformat(timespec="seconds")
             known |= {"state": "complete", "reread": [cell["id"] for cell in cells]}
     progress = dose_tables.progress(doses.kept(layout.reference / "doses" / "short"), run["parameters"]["topics"])
     if (progress.drop(columns="trained") != "done").any(axis=None):  # not every model of the plan is there
         run["chapters"][DOSES]["state"] = "under way"
     every = {f"notebooks/{chapter}.ipynb": book for chapter, book in (found.notebooks | books).items()}
     write(layout.reference, every | {results.RUN: run})
-
-
-def make(root: Path, folder: Path, chapters: Sequence[str], data: str) -> dict[str, list[dict[str, Any]]]:
-    """Make what chapters need and the run did not keep, in its store, and keep what is small; all of their cells."""
-    fresh, place = {}, store_of(layout_of({}, root))
-    with tempfile.TemporaryDirectory(prefix="polinb-kept-") as known:
-        kept_run(folder / "results", data, Path(known))
-        for chapter in chapters:
-            fresh[chapter] = made(root, folder, chapter, data, place, make=True)
-            for record in sorted(place.glob(f"*/*/{META}")):
-                if not (Path(known) / record.relative_to(place)).exists():
-                    keep_small(record.parent, folder / "results" / MADE)
-    return fresh
 
 
 def differences(folder: Path, data: str) -> Iterator[str]:
@@ -112,8 +91,8 @@ def shown(cell: dict[str, Any]) -> list[Any]:
     return list(json.loads(json.dumps(told), parse_float=lambda digits: float(f"{float(digits):.9g}")))
 
 
-def made(root: Path, folder: Path, chapter: str, data: str, place: Path, make: bool = False) -> list[dict[str, Any]]:
-    """The cells of a chapter that can be run on the kept results, with their outputs; ``make``: all of its cells.
+def made(root: Path, folder: Path, chapter: str, data: str, place: Path) -> list[dict[str, Any]]:
+    """The cells of a chapter that can be run on the kept results, with their outputs.
 
     Raises:
         ArtifactError: a cell failed, and not for want of a result.
@@ -121,12 +100,12 @@ def made(root: Path, folder: Path, chapter: str, data: str, place: Path, make: b
     from nbclient import NotebookClient
 
     book = nbformat.read(root / "notebooks" / f"{chapter}.ipynb", 4)
-    given = (str(folder / "results"), data, chapter, str(place), make)
+    given = (str(folder / "results"), data, chapter, str(place))
     start = f"from book._make.reference import reread\nglobals().update(reread.names(*{given!r}))"
     code = [c for c in book.cells if c.cell_type == "code" and "parameters" not in c.metadata.get("tags", [])]
     book.cells = [nbformat.v4.new_code_cell(start), *code]
-    limit, where = None if make else 1800, {"metadata": {"path": str(root)}}
-    NotebookClient(book, timeout=limit, allow_errors=True, resources=where).execute()
+    where = {"metadata": {"path": str(root)}}
+    NotebookClient(book, timeout=1800, allow_errors=True, resources=where).execute()
     ran, wanting = [], set[str]()
     for cell in book.cells:
         error = next((output for output in cell.outputs if output.output_type == "error"), None)
@@ -143,16 +122,10 @@ def made(root: Path, folder: Path, chapter: str, data: str, place: Path, make: b
     return list(told["cells"])
 
 
-def names(folder: str, data: str, chapter: str, place: str, make: bool) -> dict[str, Any]:
-    """What a chapter starts from; where it begins its run, it gets the kept one, which may ``make`` what is missing."""
-
-    def begin(chapter: str, namespace: object) -> Run:
-        kept = kept_run(Path(folder), data, Path(place))
-        kept.read_only = not make
-        return kept
-
+def names(folder: str, data: str, chapter: str, place: str) -> dict[str, Any]:
+    """What a chapter starts from; where it begins its run, it gets the kept one."""
     if chapter != DOSES:
-        opening.begin = begin
+        opening.begin = lambda *_: kept_run(Path(folder), data, Path(place))
         return {}
     kept = Path(folder).parent / "doses" / "short"
     run = run_of("short", {"data": data}, Store(kept))

@@ -75,21 +75,19 @@ def store_of(layout: Layout) -> Path:
     return Path(os.environ.get("POLINB_REFERENCE_STORE") or layout.root / ".polinb" / "reference")
 
 
-def run_reference(given: Mapping[str, Any], cut: str, chapters: Sequence[str] | None, layout: ReferenceLayout) -> None:
+def run_reference(given: Mapping[str, Any], chapters: Sequence[str] | None, layout: ReferenceLayout) -> None:
     """Run the chapters that are not done yet; called again, it goes on where it was stopped.
 
     Args:
-        given: parameters that differ from the profile, such as ``data``; one that is cut and given here is not cut.
-        cut: ``none``; ``cpu``; ``auto``: cpu where there is no GPU.
+        given: parameters that differ from the profile, such as ``data``; these are not cut where there is no GPU.
         chapters: names of notebooks, or as for ``make book``; None: all.
 
     Raises:
         ParameterError: before anything runs, for a wrong parameter or chapter.
         BookError: a chapter failed, or another reference run of this checkout is under way.
     """
-    if cut == "auto":
-        cut = "none" if pick_device(str(given.get("device", "auto"))).type == "cuda" else "cpu"
-    applied = [each for each in cuts() if cut == "cpu" and each["name"] not in given]
+    gpu = pick_device(str(given.get("device", "auto"))).type == "cuda"
+    applied = [each for each in cuts() if not gpu and each["name"] not in given]
     settings = {each["name"]: each["taken"] for each in applied} | dict(given)
     Params.from_profile(PROFILE, **settings)
     wanted = chosen_chapters(layout, chapters or ["all"])
