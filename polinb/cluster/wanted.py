@@ -10,12 +10,12 @@ from collections.abc import Callable, Iterable, Iterator
 from itertools import chain
 
 from polinb.chapters.anatomy import doses, moved
+from polinb.chapters.browse.side_by_side import frozen_conditions
 from polinb.chapters.caft import caft, caft_candidates, cue_study, narrow_study
 from polinb.chapters.dpo import shift, toxicity
 from polinb.chapters.paper import baselines, carried, results, second_judge, verdicts
 from polinb.chapters.paper.patch_tables import patch_plan, statement_results
 from polinb.chapters.planted import truth
-from polinb.display.responses import frozen_conditions
 from polinb.runs import stages
 from polinb.runs.conditions import VANILLA, Condition
 from polinb.runs.params import chapter_class

@@ -1,24 +1,20 @@
 """The responses browser: what every model answered to the evaluation questions, side by side, with the judge's label.
 
-Python gathers the answers and packs them; ``resources/web/responses.js`` draws them. Nothing is trained or asked here
-that the chapters on coupling, patching and InhibitFT have not trained or asked: their artifacts are read.
+Python packs the answers (``polinb.chapters.browse.side_by_side``); ``resources/web/responses.js`` draws them.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from polinb.chapters.paper.results import TITLES
+from polinb.chapters.browse.side_by_side import KINDS, Column
 from polinb.display.webdata import embed, packed
 from polinb.errors import DataError
 from polinb.resampling import STANCE, stratified_mean
-from polinb.runs.conditions import VANILLA, Condition
-from polinb.runs.results import Result
 from polinb.runs.run import Run
 from polinb.stance.stance import LABELS, stance_table
 from polinb.wording import escape, placeless
@@ -28,77 +24,8 @@ if TYPE_CHECKING:
 
 LIMIT = 2_000_000  # characters that the packed data may add to the page
 STEPS = 10_000  # P(right) is carried as a whole number of these steps
-CONTROLS = ("layer", "next_highest", "uniform")  # which random control is shown, the first that the run has
-KINDS = {
-    "vanilla": ("vanilla", "The model before any fine-tuning."),
-    "right": ("right fine-tune", "Fine-tuned on right-leaning answers about {trained}."),
-    "left": ("left fine-tune", "Fine-tuned on left-leaning answers about {trained}."),
-    "patch-g": (
-        "G patched in",
-        "The vanilla model, writing with the general neurons of the right fine-tune on the topic it is asked about; "
-        "so this column does not depend on the trained topic.",
-    ),
-    "patch-s": (
-        "S patched in",
-        "The vanilla model, writing with the neurons specific to {trained} of the right fine-tune on {trained}.",
-    ),
-    "inhibit": (
-        "InhibitFT (G)",
-        "Fine-tuned on right-leaning answers about {trained} with the general neurons frozen.",
-    ),
-    "random": ("random control", "The same with as many random neurons frozen instead."),
-}
 SHOWN = ("vanilla", "right", "patch-g", "inhibit")  # columns shown at first
 SHAPES = {"left": "◀ left", "right": "▶ right", "other": "● neither", "unrated": "○ not rated"}
-
-
-@dataclass(frozen=True)
-class Column:
-    """The answers of one model.
-
-    Attributes:
-        kind: a key of ``KINDS``.
-        trained: topic it was fine-tuned on or patched from; empty: the same for every choice.
-        title: how the page calls it.
-        frame: topic, id, response, label, score, p_right (NaN: none), n_tokens; one row a question it was asked.
-    """
-
-    kind: str
-    trained: str
-    title: str
-    frame: pd.DataFrame
-
-
-def columns(run: Run) -> list[Column]:
-    """Every column of the browser, vanilla first: the conditions of the chapters on coupling, patching, InhibitFT.
-
-    Raises:
-        TrainingError: no neuron is general at the run's γ.
-    """
-
-    def column(kind: str, trained: str, answers: Result, title: str = "") -> Column:
-        lengths = answers.frame("answers")[["topic", "id", "n_tokens"]]
-        frame = run.rated(answers).merge(lengths, on=["topic", "id"], how="left", validate="one_to_one")
-        frame = frame[["topic", "id", "response", "label", "score", "p_right", "n_tokens"]]
-        return Column(kind, trained, title or KINDS[kind][0], frame)
-
-    topics = run.params.topics
-    own = run.patch(run.neurons("general"), {topic: topic for topic in topics})
-    found = [column("vanilla", "", run.answers(VANILLA)), column("patch-g", "", own)]
-    for topic in topics:
-        tuned = {side: run.tuned(topic, side) for side in ("right", "left")} | frozen_conditions(run, topic)
-        for kind, condition in tuned.items():
-            title = TITLES[condition.name] if kind == "random" else ""
-            found.append(column(kind, topic, run.answers(condition), title))
-        specific = run.patch(run.neurons("specific", topic=topic), dict.fromkeys(topics, topic))
-        found.append(column("patch-s", topic, specific))
-    return found
-
-
-def frozen_conditions(run: Run, topic: str) -> dict[str, Condition]:
-    """InhibitFT and the first of :data:`CONTROLS` that a run has, as the InhibitFT chapter trains them on a topic."""
-    control = [kind for kind in CONTROLS if kind in run.params.controls][:1]
-    return dict(zip(("inhibit", "random"), run.inhibited(topic, kinds=control), strict=False))
 
 
 def payload(

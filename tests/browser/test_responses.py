@@ -9,8 +9,8 @@ import pandas as pd
 import pytest
 from app_page import saved, write_app
 
+from polinb.chapters.browse.side_by_side import KINDS, Column
 from polinb.display import responses
-from polinb.display.responses import KINDS, Column
 from polinb.display.webdata import embed
 
 TITLES = {"vanilla": "vanilla", "right": "right fine-tune", "patch-g": "G patched in", "inhibit": "InhibitFT (G)"}

@@ -6,10 +6,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from polinb.chapters.browse import side_by_side
+from polinb.chapters.browse.side_by_side import Column
 from polinb.chapters.paper import judge_tables as judging
 from polinb.chapters.paper import patch_tables, results
-from polinb.display import label_flips, responses
-from polinb.display.responses import Column
+from polinb.display import responses
 from polinb.display.webdata import packed
 from polinb.errors import DataError
 from polinb.runs.run import Run
@@ -33,8 +34,8 @@ def run(two_topics):
 def cols(run):
     """The chapter trains and asks nothing new."""
     before = kept(run)
-    found = responses.columns(run)
-    responses.browser(run, found), label_flips.label_flips(run, found)
+    found = side_by_side.columns(run)
+    responses.browser(run, found), side_by_side.label_flips(run, found)
     assert kept(run) == before and before
     return found
 
@@ -99,24 +100,24 @@ def test_flips_are_counted_by_their_new_label(run):
         column("right", "crime", asked, label=[right, right, right, right, right, left, left, other]),
         column("left", "crime", asked, label=left),
     ]
-    table = label_flips.label_flips(run, columns).set_index(["kind", "asked"])
+    table = side_by_side.label_flips(run, columns).set_index(["kind", "asked"])
     for kind, place, counts in (
-        ("right", label_flips.OWN, [4, 3, 3, 0, 0]),
-        ("right", label_flips.OTHER, [4, 2, 1, 0, 1]),
-        ("left", label_flips.OWN, [4, 2, 0, 2, 0]),
-        ("left", label_flips.OTHER, [4, 0, 0, 0, 0]),
+        ("right", side_by_side.OWN, [4, 3, 3, 0, 0]),
+        ("right", side_by_side.OTHER, [4, 2, 1, 0, 1]),
+        ("left", side_by_side.OWN, [4, 2, 0, 2, 0]),
+        ("left", side_by_side.OTHER, [4, 0, 0, 0, 0]),
     ):
         row = table.loc[(kind, place)]
         assert row[["n", "changed", "to_right", "to_left", "to_neither"]].tolist() == counts
         assert row["share"] == counts[1] / 4 and row["net"] == (counts[2] - counts[3]) / 4
-    own, less = (table.loc[(kind, label_flips.OWN)] for kind in ("right", "left"))
+    own, less = (table.loc[(kind, side_by_side.OWN)] for kind in ("right", "left"))
     assert own["share_low"] < 0.75 < own["share_high"] and own["apart"] == own["net"] - less["net"]
     # two right fine-tunes on the other topic, three questions: of the six answers one is not rated, and left out alone
     asked = questions(3, ["crime", "race", "tax"])
     first = [right, left, left, right, right, left, right, left, left]
     second = [right, left, left, left, left, left, right, "unrated", right]
     columns = [column("vanilla", "", asked, label=left), column("right", "crime", asked, label=first)]
-    table = label_flips.label_flips(run, [*columns, column("right", "race", asked, label=second)])
-    row = table.set_index("asked").loc[label_flips.OTHER]
+    table = side_by_side.label_flips(run, [*columns, column("right", "race", asked, label=second)])
+    row = table.set_index("asked").loc[side_by_side.OTHER]
     assert row[["n", "unrated", "changed"]].tolist() == [11, 1, 6]
     assert row["share"] == pytest.approx(np.mean([2 / 3, 1 / 3, np.mean([1, 0, 0.5])])), "questions' means"
