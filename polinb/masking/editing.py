@@ -79,11 +79,11 @@ def edited_answers(
     for name, given in {"factors": factors, "means": means}.items():
         if given is not None and np.shape(given) != chosen.shape:
             raise ParameterError(name, np.shape(given), f"{chosen.shape}, layers and FFN width")
+        if given is not None and not np.isfinite(np.asarray(given, dtype=float)[chosen]).all():
+            raise ParameterError(name, "a value that is not finite", "finite numbers")
     values = np.asarray(factors if means is None or mode == "scale" else factors * means, dtype=float)
     if not chosen.any():
         raise ParameterError("chosen", "no neuron", "at least one neuron to edit")
-    if not np.isfinite(values[chosen]).all():
-        raise ParameterError("factors or means", "a value that is not finite", "finite numbers")
     change = (scale if mode == "scale" else assign)(per_layer(lm, chosen, values))
     how: dict[str, Any] = {"max_new_tokens": max_new_tokens, "batch": batch, "label": label}
     return changed_answers(lm, prompts, chosen, change, answer_only=True, **how)
