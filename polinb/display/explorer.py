@@ -14,18 +14,13 @@ from polinb.chapters.browse.cards import ALL, Cards, card_ranks
 from polinb.chapters.browse.cards_tables import UNITS, token_line
 from polinb.chapters.browse.explorer_levels import bound_scores, level_bounds, levels, set_counts, slider
 from polinb.display.webdata import embed
-from polinb.wording import placeless
+from polinb.wording import label, placeless
 
 if TYPE_CHECKING:
     from IPython.display import HTML
 
     from polinb.runs.run import Run
 
-VERSION = 1
-NOTES = {
-    "tiny": "A randomly initialised model: what is shown only proves that the machinery runs.",
-    "quick": "A quick run: few examples and questions. It shows effects, it does not settle them.",
-}
 MODELS = ("vanilla", "left", "right")
 CONTEXT = ("topic", "source", "start", "tokens", "peak", "values", "left", "right")
 EFFECT = ("effect", "low", "high")
@@ -54,14 +49,14 @@ def explorer_payload(run: Run, found: Cards) -> tuple[dict[str, Any], dict[str, 
     gammas = slider(p.gamma, p.gammas)
     bounds = level_bounds(gammas)
     payload = {
-        "version": VERSION,
+        "version": 1,
         "run": {
             "profile": p.profile,
             "model": placeless(p.model),
             "data": placeless(p.data),
             "seed": p.seed,
             "score": "raw" if p.normalise == "none" else "divided by the vanilla standard deviation",
-            "note": NOTES.get(p.profile, ""),
+            "note": label(p.profile),
         },
         "layers": layers,
         "width": width,

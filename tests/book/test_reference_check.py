@@ -71,5 +71,3 @@ def test_a_changed_byte_and_a_changed_number_are_found(kept, tmp_path):
 def test_what_cannot_be_checked_is_refused(kept):
     with pytest.raises(ParameterError, match="only data, device"):
         check.reference_check(kept / "reference", {"gamma": 3.0}, 0.1, 0, files_only=True)
-    with pytest.raises(ParameterError, match="--share"):
-        check.reference_check(kept / "reference", {}, 0.0, 0, files_only=True)

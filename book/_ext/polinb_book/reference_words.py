@@ -16,7 +16,6 @@ NONE = (
     "*This checkout holds no results of a reference run. `make reference` makes them: on a computer without a GPU "
     "in some hours, cut down as {ref}`sec-plan` says; it goes on where it was stopped.*"
 )
-PARTS = ("run", "cuts", "answers", "here")
 SECOND = {"20_paper_recipe": "second run, the paper's recipe in two doses ({ref}`sec-plan-doses`)"}
 """Chapter → the run that its kept results are of, where that is not the reference run."""
 
@@ -48,7 +47,7 @@ def note(reference: Reference | None, name: str, own: bool) -> str:
 
 
 def part(reference: Reference | None, which: str, books: Mapping[str, dict[str, Any]]) -> str:
-    """One of :data:`PARTS`.
+    """One of run, cuts, answers and here.
 
     Args:
         reference: None: there is none, which the first part says.
@@ -58,7 +57,7 @@ def part(reference: Reference | None, which: str, books: Mapping[str, dict[str, 
     if which == "here":
         return _here(said, books)
     if reference is None:
-        return NONE if which == PARTS[0] else "*Nothing yet.*"
+        return NONE if which == "run" else "*Nothing yet.*"
     if which == "answers":
         return _answers(reference, {name: told["first"] for name, (told, filled) in said.items() if not filled})
     return {"run": _run, "cuts": _cuts}[which](reference)

@@ -43,13 +43,11 @@ def reference_check(folder: Path, given: Mapping[str, Any], share: float, seed: 
         share: of the kept results that are made again, chosen by ``seed``; at least one of each dose.
 
     Raises:
-        ParameterError: a parameter other than these two, or a share that is none.
+        ParameterError: a parameter other than these two.
     """
     for name, value in given.items():
         if name not in ALLOWED:
             raise ParameterError(name, value, f"only {', '.join(ALLOWED)}; the others are those of the reference run")
-    if not 0 < share <= 1:
-        raise ParameterError("--share", share, "a number above 0, at most 1")
     wrong = [*files(folder)]
     tell(f"files: {len(wrong)} wrong" if wrong else "files: all as committed")
     if not files_only:

@@ -75,20 +75,13 @@ def too_small(run: Run) -> bool:
 
 
 def _keep(result: Result, folder: Path) -> None:
-    """Copy a small result, and what small it is made from, into the repository."""
-    if result.done():
-        keep_small(result.path, folder)
+    """Copy a small result that is no weights, and what small it is made from, into ``folder/<kind>/<key>``."""
+    kind, target = result.stage.kind, folder / result.stage.kind / result.key
+    wanted = result.done() and kind not in ("weights", "interpolated") and not target.exists()
+    if wanted and sum(file.stat().st_size for file in result.path.iterdir()) <= LARGEST:
+        shutil.copytree(result.path, target)
     for need in result.needs:
         _keep(need, folder)
-
-
-def keep_small(path: Path, folder: Path) -> None:
-    """Copy a stored result into ``folder/<kind>/<key>`` unless it is there, holds weights or is large."""
-    target = folder / path.parent.name / path.name
-    if path.parent.name in ("weights", "interpolated") or target.exists():
-        return
-    if sum(file.stat().st_size for file in path.iterdir()) <= LARGEST:
-        shutil.copytree(path, target)
 
 
 def restore(folder: Path, store: Store) -> None:

@@ -1,8 +1,8 @@
 """The book's figures, one function each: a tidy frame in, an Altair chart out that draws with no network.
 
 The columns a function needs stand in its docstring; further columns are ignored. A frame without rows, a column that is
-missing or holds no numbers, and a second row for the same mark are a ``DataError``. A missing number is not drawn, and
-an interval is drawn only where both of its ends are known. Left and right, and any two conditions, differ by position,
+missing and an interval upside down are a ``DataError``. A missing number is not drawn, and an interval is drawn only
+where both of its ends are known. Left and right, and any two conditions, differ by position,
 shape or a printed number as well as by colour. Titles of axes hold the unit.
 """
 

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from polinb.display.charts import style
-from polinb.display.charts.frames import ENDS, checked, listed, number, once, order, take, with_interval
+from polinb.display.charts.frames import ENDS, checked, listed, number, order, take, with_interval
 from polinb.display.charts.style import GREY, INTERVAL, PALETTE, Chart, tip
 from polinb.errors import DataError
 
@@ -25,7 +25,6 @@ def bars(frame: pd.DataFrame, title: str) -> Chart:
     """
     data = checked(frame, ["label"], ["value"], [ENDS], keep=["by"])
     by = ["by"] if "by" in data else []
-    once(data, ["label", *by])
     labels = order(data["label"])
     y = alt.Y("label:N", sort=labels, title=None, axis=style.bands(), scale=alt.Scale(domain=labels))
     x: dict[str, Any] = {"title": title, "axis": alt.Axis(tickCount=6), "scale": alt.Scale(nice=False, padding=8)}
@@ -63,7 +62,6 @@ def by_layer(frame: pd.DataFrame, title: str) -> Chart:
     Where a value is NaN, the sum of that layer is unknown and not drawn.
     """
     data = checked(frame, ["layer", "part"], ["value"])
-    once(data, ["layer", "part"])
     layers, parts = order(data["layer"].sort_values()), order(data["part"])
     data = data.sort_values("part", key=lambda part: part.map(parts.index), kind="stable", ignore_index=True)
     signs = [data["layer"], np.sign(data["value"])]  # the parts above zero and those below are two stacks

@@ -11,7 +11,6 @@ import pandas as pd
 from polinb.errors import DataError
 
 ENDS = ("low", "high", "interval")
-NUMBERS = ("floating", "integer", "mixed-integer-float", "boolean", "decimal", "empty")
 
 
 def take(frame: pd.DataFrame, need: list[str], optional: Sequence[str] = ()) -> pd.DataFrame:
@@ -32,22 +31,15 @@ def checked(
     ends: Sequence[tuple[str, str, str]] = (),
     keep: Sequence[str] = (),
 ) -> pd.DataFrame:
-    """The wanted columns: ``names`` given in every row, ``numbers`` as floats, absent ends as NaN.
+    """The wanted columns: ``names``, ``numbers`` as floats, absent ends as NaN.
 
     ``ends`` are the columns of an interval, and the one that will hold it as text. An interval that lacks an end or one
     of ``numbers`` is no interval, one upside down is an error. ``keep`` is taken if given.
     """
     further = [end for low, high, _ in ends for end in (low, high)]
     data = take(frame, names + numbers, [*further, *keep])
-    for name in names + [n for n in ("by", "panel") if n in data]:
-        if data[name].isna().any():
-            raise DataError(f"chart: column {name!r} has rows without a name")
     for name in [*numbers, *further]:
-        if name not in data:
-            data[name] = np.nan
-        if (kind := pd.api.types.infer_dtype(data[name], skipna=True)) not in NUMBERS:
-            raise DataError(f"chart: column {name!r} must hold numbers, given {kind}")
-        data[name] = pd.to_numeric(data[name]).astype(float)
+        data[name] = data[name].astype(float) if name in data else np.nan
     for low, high, text in ends:
         if (data[low] > data[high]).any():
             raise DataError(f"chart: {low!r} is above {high!r} in row {int((data[low] > data[high]).idxmax())}")
@@ -67,14 +59,6 @@ def spelt(lows: pd.Series, highs: pd.Series) -> list[str]:
     """The intervals as text: a tooltip would show a missing end as "null"."""
     pairs = zip(lows, highs, strict=True)
     return ["not known" if np.isnan(a) or np.isnan(b) else f"{number(a)} to {number(b)}" for a, b in pairs]
-
-
-def once(data: pd.DataFrame, keys: list[str]) -> None:
-    """Two rows for the same keys are an error."""
-    given = [key for key in keys if key in data]
-    twice = data.duplicated(given)
-    if twice.any():
-        raise DataError(f"chart: more than one row for {data.loc[twice.idxmax(), given].to_dict()}")
 
 
 def order(values: Iterable[Any]) -> list[Any]:

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from polinb.display.charts import style
-from polinb.display.charts.frames import number, once, order, take, with_interval
+from polinb.display.charts.frames import number, order, take, with_interval
 from polinb.display.charts.style import INTERVAL, LEFT, RIGHT, Chart, tip
 from polinb.wording import number as signed
 
@@ -36,7 +36,6 @@ def coupling_heatmap(
         measure: what ``delta`` is called.
     """
     data = take(frame, ["trained", "tested", "delta"], ["condition", "low", "high", "n", "vanilla", "model"])
-    once(data, ["condition", "trained", "tested"])
     ends = ["low", "high"] if {"low", "high"} <= set(data) else []
     wanted = ["condition", "trained", "tested", "delta", *ends, "n", "vanilla", "model"]
     given = [name for name in wanted if name in data]
@@ -90,7 +89,6 @@ def overlap_heatmap(frame: pd.DataFrame, measure: str = "overlap") -> Chart:
     Columns: ``first``, ``second``, ``value`` (0 to 1).
     """
     data = take(frame, ["first", "second", "value"])
-    once(data, ["first", "second"])
     data = data.rename(columns={"first": "trained", "second": "tested"})
     data["own"] = data["trained"].astype(str) == data["tested"].astype(str)
     data["text"] = ["–" if np.isnan(v) else f"{v:.2f}" for v in data["value"]]
